@@ -1,0 +1,1 @@
+"""The ML library of fmx: specs, data, models, training, experiments and plots; no server needed."""
