@@ -262,7 +262,7 @@ class _Request(Frozen):
         default=None, ge=1, le=MAX_TIME_LIMIT_SECONDS, description="Wall time from the job's start."
     )
     reuse: Bool = Field(
-        default=False, description="Answer with a finished job of the same spec, if there is one."
+        default=False, description="Take runs that finished before instead of training them again."
     )
 
     @model_validator(mode="before")
@@ -355,7 +355,14 @@ def plan(spec: Spec) -> tuple[PlannedRun, ...]:
 
 def spec_hash(kind: str, spec: Spec) -> str:
     """The sha256, in hex, of a kind and its normalised spec: equal specs, equal hashes."""
-    payload = json.dumps(
-        {"kind": kind, "spec": spec.model_dump(mode="json")}, sort_keys=True, separators=(",", ":")
-    )
+    return _digest({"kind": kind, "spec": spec.model_dump(mode="json")})
+
+
+def training_hash(training: Training) -> str:
+    """The sha256, in hex, of one training: equal hashes, equal results on the same machine."""
+    return _digest(training.model_dump(mode="json"))
+
+
+def _digest(value: Mapping[str, Any]) -> str:
+    payload = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(payload.encode()).hexdigest()

@@ -1,0 +1,88 @@
+"""The errors of the record, each with a stable `code` and the data it concerns.
+
+StoreError
+├── NotFoundError          not_found
+├── ConflictError          conflict
+│   ├── TransitionError    illegal_transition
+│   └── IdempotencyError   idempotency_mismatch
+├── LimitError             limit_exceeded
+├── LeaseLostError         lease_lost
+├── CursorError            bad_cursor
+└── BlobError              blob_damaged
+"""
+
+from typing import ClassVar
+
+
+class StoreError(Exception):
+    """Base of every error the record raises on purpose."""
+
+    code: ClassVar[str] = "store_error"
+
+
+class NotFoundError(StoreError):
+    """There is no such thing."""
+
+    code = "not_found"
+
+    def __init__(self, what: str, identity: str) -> None:
+        self.what, self.identity = what, identity
+        super().__init__(f"there is no {what} {identity!r}")
+
+
+class ConflictError(StoreError):
+    """The thing is in a state that does not allow this."""
+
+    code = "conflict"
+
+
+class TransitionError(ConflictError):
+    """A state that can't follow the present one."""
+
+    code = "illegal_transition"
+
+    def __init__(self, what: str, identity: str, present: str, wanted: str) -> None:
+        self.what, self.identity, self.present, self.wanted = what, identity, present, wanted
+        super().__init__(f"{what} {identity} is {present} and can't become {wanted}")
+
+
+class IdempotencyError(ConflictError):
+    """An idempotency key was used before, with another request."""
+
+    code = "idempotency_mismatch"
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        super().__init__(f"the idempotency key {key!r} was used with another request")
+
+
+class LimitError(StoreError):
+    """More was asked for than a setting allows."""
+
+    code = "limit_exceeded"
+
+    def __init__(self, what: str, asked: int, allowed: int) -> None:
+        self.what, self.asked, self.allowed = what, asked, allowed
+        super().__init__(f"{asked} {what} asked for, {allowed} allowed")
+
+
+class LeaseLostError(StoreError):
+    """The run belongs to another attempt now; nothing may be written for this one."""
+
+    code = "lease_lost"
+
+    def __init__(self, run_id: str, attempt: int) -> None:
+        self.run_id, self.attempt = run_id, attempt
+        super().__init__(f"attempt {attempt} no longer holds run {run_id}")
+
+
+class CursorError(StoreError):
+    """A list cursor that this server did not make."""
+
+    code = "bad_cursor"
+
+
+class BlobError(StoreError):
+    """A stored file is missing or its bytes have changed."""
+
+    code = "blob_damaged"

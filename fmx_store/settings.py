@@ -1,0 +1,105 @@
+"""Every setting of server and worker, read from environment variables with the prefix FMX_."""
+
+import functools
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MEBIBYTE = 1024 * 1024
+
+
+class Settings(BaseSettings):
+    """Settings; what is left out works on one machine with nothing else installed."""
+
+    model_config = SettingsConfigDict(env_prefix="FMX_", frozen=True, env_ignore_empty=True)
+
+    host: str = Field(default="127.0.0.1", description="Address the server binds to.")
+    port: int = Field(default=8000, ge=0, le=65_535, description="Port; 0 takes a free one.")
+    data_dir: Path = Field(
+        default=Path(".fmx"), description="Database, broker, artifacts and cache of one machine."
+    )
+    database_url: str = Field(
+        default="", description="postgresql://…; empty: SQLite in the data folder."
+    )
+    broker_url: str = Field(default="", description="redis://…; empty: files in the data folder.")
+    storage_url: str = Field(default="", description="file:///…; empty: blobs in the data folder.")
+    dataset_dir: Path | None = Field(
+        default=None, description="Folder with Fashion-MNIST's four IDX files, plain or gzipped."
+    )
+    dataset_download: bool = Field(default=True, description="May the data set be downloaded?")
+    dataset_timeout_seconds: float = Field(
+        default=10.0, gt=0, description="Silence after which the download is given up."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    worker_device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="What this worker trains on; auto: a GPU where there is one."
+    )
+    worker_concurrency: int = Field(default=1, ge=1, le=256, description="Trainings at a time.")
+    worker_threads: int | None = Field(
+        default=None, ge=1, description="CPU threads a training; empty: cores / concurrency."
+    )
+
+    heartbeat_seconds: float = Field(default=2.0, gt=0, description="Between renewals of a lease.")
+    lease_seconds: float = Field(
+        default=10.0, gt=0, description="Silence after which a run is taken from its worker."
+    )
+    dispatch_seconds: float = Field(
+        default=15.0, gt=0, description="Wait after which a due run is announced again."
+    )
+    publish_timeout_seconds: float = Field(
+        default=2.0, gt=0, description="Bound on every exchange with the broker."
+    )
+    stop_seconds: float = Field(
+        default=3.0, gt=0, description="Between asking a training to stop and killing it."
+    )
+    max_crashes: int = Field(default=3, ge=1, description="Crashes after which a run has failed.")
+
+    max_body_bytes: int = Field(default=256 * 1024, ge=1, description="Of a JSON body.")
+    max_json_depth: int = Field(default=32, ge=1)
+    max_runs_per_job: int = Field(default=1000, ge=1)
+    max_page: int = Field(default=200, ge=1, description="Items of a list page.")
+    max_wait_seconds: int = Field(default=60, ge=0, description="Of a long poll.")
+    max_picture_bytes: int = Field(default=10 * MEBIBYTE, ge=1)
+    max_picture_pixels: int = Field(default=24_000_000, ge=1)
+    max_pictures: int = Field(default=64, ge=1, description="Of one prediction request.")
+    max_loaded_models: int = Field(default=16, ge=1, description="Least recently used ones leave.")
+    predict_threads: int = Field(default=1, ge=1, description="Threads of one ONNX session.")
+
+    @field_validator("data_dir", "dataset_dir")
+    @classmethod
+    def _absolute(cls, path: Path | None) -> Path | None:
+        return None if path is None else path.expanduser().absolute()
+
+    @property
+    def database(self) -> str:
+        """The database's URL, with the driver that is installed."""
+        if not self.database_url:
+            return f"sqlite:///{self.data_dir / 'fmx.sqlite3'}"
+        for scheme in ("postgresql://", "postgres://"):
+            if self.database_url.startswith(scheme):
+                return "postgresql+psycopg://" + self.database_url.removeprefix(scheme)
+        return self.database_url
+
+    @property
+    def broker_dir(self) -> Path:
+        """Where the embedded broker keeps its messages."""
+        return self.data_dir / "broker"
+
+    @property
+    def cache_dir(self) -> Path:
+        """Where a downloaded data set is kept."""
+        return self.data_dir / "cache"
+
+    @property
+    def scratch_dir(self) -> Path:
+        """Where trainings write before anything is published."""
+        return self.data_dir / "scratch"
+
+
+@functools.cache
+def get_settings() -> Settings:
+    """The settings of this process, read once."""
+    return Settings()

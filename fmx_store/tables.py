@@ -1,0 +1,238 @@
+"""The tables of the record. A run's row is written by `claims` alone once it exists.
+
+A JSON column is written once and never changed in place.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, DateTime, Dialect, ForeignKey, Index, String, TypeDecorator
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlmodel import Field, SQLModel
+
+from fmx_store.ids import new_id
+from fmx_store.states import Reason, Role, State
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware datetimes in UTC, on databases that forget the zone too."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Word(TypeDecorator[str]):
+    """A member of a StrEnum, kept as its text."""
+
+    impl = String(20)
+    cache_ok = True
+
+    def __init__(self, kind: type[State | Reason | Role]) -> None:
+        """Kind is the enumeration that comes back out."""
+        super().__init__()
+        self.kind = kind
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        return None if value is None else str(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        return None if value is None else self.kind(value)
+
+
+def now() -> datetime:
+    """The present moment in UTC."""
+    return datetime.now(UTC)
+
+
+_Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+
+
+class Job(SQLModel, table=True):
+    """One submitted spec. `version` rises with every change a reader can see."""
+
+    __table_args__ = (
+        Index("ix_job_kind_id", "kind", "id"),
+        Index("ix_job_state_id", "state", "id"),
+        Index("ix_job_spec_hash", "spec_hash", "state"),
+    )
+
+    id: str = Field(default_factory=new_id, primary_key=True, max_length=26)
+    kind: str = Field(max_length=20)
+    preset: str = Field(max_length=20)
+    name: str | None = Field(default=None, max_length=128)
+    priority: int
+    time_limit_seconds: int | None = None
+    spec: dict[str, Any] = Field(sa_type=_Json)
+    spec_hash: str = Field(max_length=64)
+    state: State = Field(default=State.QUEUED, sa_type=Word(State))
+    reason: Reason | None = Field(default=None, sa_type=Word(Reason))
+    error: dict[str, Any] | None = Field(default=None, sa_type=_Json)
+    results: dict[str, Any] | None = Field(default=None, sa_type=_Json)
+    version: int = 1
+    created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    started_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    finished_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class JobTag(SQLModel, table=True):
+    """A tag of a job."""
+
+    __tablename__ = "job_tag"  # pyright: ignore[reportAssignmentType] - a name, as documented
+    __table_args__ = (Index("ix_job_tag_tag", "tag", "job_id"),)
+
+    job_id: str = Field(
+        sa_column_args=(ForeignKey("job.id", ondelete="CASCADE"),), primary_key=True
+    )
+    tag: str = Field(primary_key=True, max_length=64)
+
+
+class Run(SQLModel, table=True):
+    """One training of a job, or the job's collation.
+
+    `attempt` is the fencing token: it rises with every claim, and whoever writes must show it.
+    `beat` rises with every heartbeat. `waiting_for` counts the needed runs that have not ended yet.
+    """
+
+    __table_args__ = (
+        Index("ix_run_job", "job_id", "position", unique=True),
+        Index("ix_run_reuse", "training_hash", "state"),
+        Index("ix_run_due", "state", "waiting_for", "priority", "job_id", "position"),
+    )
+
+    id: str = Field(default_factory=new_id, primary_key=True, max_length=26)
+    job_id: str = Field(sa_column_args=(ForeignKey("job.id", ondelete="CASCADE"),))
+    position: int
+    name: str = Field(max_length=128)
+    role: Role = Field(sa_type=Word(Role))
+    device: str = Field(max_length=10)
+    priority: int
+    training: dict[str, Any] | None = Field(default=None, sa_type=_Json)
+    training_hash: str | None = Field(default=None, max_length=64)
+    reused_from: str | None = Field(default=None, max_length=26)
+    state: State = Field(default=State.QUEUED, sa_type=Word(State))
+    reason: Reason | None = Field(default=None, sa_type=Word(Reason))
+    error: dict[str, Any] | None = Field(default=None, sa_type=_Json)
+    waiting_for: int = 0
+    attempt: int = 0
+    beat: int = 0
+    crashes: int = 0
+    worker: str | None = Field(default=None, max_length=200)
+    phase: str = Field(default="queued", max_length=40)
+    epochs_done: int = 0
+    epochs_total: int = 0
+    seconds_per_epoch: float | None = None
+    summary: dict[str, Any] | None = Field(default=None, sa_type=_Json)
+    rung_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    started_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    finished_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class RunNeed(SQLModel, table=True):
+    """A run (`run_id`) that waits for another one (`needs_id`)."""
+
+    __tablename__ = "run_need"  # pyright: ignore[reportAssignmentType] - a name, as documented
+    __table_args__ = (Index("ix_run_need_needs", "needs_id"),)
+
+    run_id: str = Field(
+        sa_column_args=(ForeignKey("run.id", ondelete="CASCADE"),), primary_key=True
+    )
+    needs_id: str = Field(
+        sa_column_args=(ForeignKey("run.id", ondelete="CASCADE"),), primary_key=True
+    )
+
+
+class Metric(SQLModel, table=True):
+    """One epoch of a run; the columns are those of fmx_ml.sinks.EpochMetrics."""
+
+    run_id: str = Field(
+        sa_column_args=(ForeignKey("run.id", ondelete="CASCADE"),), primary_key=True
+    )
+    epoch: int = Field(primary_key=True)
+    attempt: int
+    train_loss: float | None = None
+    train_accuracy: float | None = None
+    val_loss: float | None = None
+    val_accuracy: float | None = None
+    seconds: float
+
+
+class Blob(SQLModel, table=True):
+    """A stored file, named by its contents."""
+
+    sha256: str = Field(primary_key=True, max_length=64)
+    size_bytes: int = Field(sa_type=BigInteger)
+    created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+
+
+class Pin(SQLModel, table=True):
+    """Keeps a blob while an attempt that has stored it is on its way to commit."""
+
+    sha256: str = Field(sa_column_args=(ForeignKey("blob.sha256"),), primary_key=True)
+    run_id: str = Field(
+        sa_column_args=(ForeignKey("run.id", ondelete="CASCADE"),), primary_key=True
+    )
+    attempt: int = Field(primary_key=True)
+
+
+class Artifact(SQLModel, table=True):
+    """A file of a job, by the path a client asks for."""
+
+    __table_args__ = (Index("ix_artifact_sha256", "sha256"), Index("ix_artifact_run", "run_id"))
+
+    job_id: str = Field(
+        sa_column_args=(ForeignKey("job.id", ondelete="CASCADE"),), primary_key=True
+    )
+    path: str = Field(primary_key=True, max_length=300)
+    run_id: str = Field(sa_column_args=(ForeignKey("run.id", ondelete="CASCADE"),))
+    sha256: str = Field(sa_column_args=(ForeignKey("blob.sha256"),), max_length=64)
+    size_bytes: int = Field(sa_type=BigInteger)
+    media_type: str = Field(max_length=100)
+    created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+
+
+class Model(SQLModel, table=True):
+    """What a finished classifier run leaves behind for predictions."""
+
+    __table_args__ = (Index("ix_model_job", "job_id"),)
+
+    id: str = Field(default_factory=new_id, primary_key=True, max_length=26)
+    run_id: str = Field(sa_column_args=(ForeignKey("run.id", ondelete="CASCADE"),), unique=True)
+    job_id: str = Field(sa_column_args=(ForeignKey("job.id", ondelete="CASCADE"),))
+    kind: str = Field(max_length=20)
+    run_name: str = Field(max_length=128)
+    dataset: str = Field(max_length=40)
+    val_accuracy: float | None = None
+    test_accuracy: float | None = None
+    created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+
+
+class Event(SQLModel, table=True):
+    """What happened to a job, in order; `seq` is the job's version that the event made."""
+
+    job_id: str = Field(
+        sa_column_args=(ForeignKey("job.id", ondelete="CASCADE"),), primary_key=True
+    )
+    seq: int = Field(primary_key=True)
+    type: str = Field(max_length=40)
+    run_id: str | None = Field(default=None, max_length=26)
+    attempt: int | None = None
+    data: dict[str, Any] = Field(sa_type=_Json)
+    at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+
+
+class Idempotency(SQLModel, table=True):
+    """The answer that was given to a request with an Idempotency-Key."""
+
+    key: str = Field(primary_key=True, max_length=255)
+    request_hash: str = Field(max_length=64)
+    job_id: str = Field(max_length=26)
+    created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
