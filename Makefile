@@ -1,0 +1,43 @@
+# Every target sets up what it needs; nothing has to be typed or started before it.
+PRESET ?= quick
+PYTEST_ARGS ?=
+BIN := .venv/bin
+
+.PHONY: help demo serve test check format bench clean
+.DEFAULT_GOAL := help
+
+help: ## Show this help
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1	\2/' | expand -t 20
+
+demo: .venv/.run-ready ## Train Q1 through the real server and worker, show its results (PRESET=report: in full)
+	@$(BIN)/python -m fmx_client.demo --preset $(PRESET)
+
+serve: .venv/.run-ready ## Server and worker on this machine; Ctrl-C stops both
+	@exec $(BIN)/python -m api.serve
+
+test: .venv/.dev-ready ## All tests
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+check: .venv/.dev-ready ## Linter, formatter, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+
+format: .venv/.dev-ready ## Put the code into its form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/.dev-ready ## Measurements, each beside what it is compared with
+	$(BIN)/python -m benchmarks.bench
+
+clean: ## Remove the virtual environment and caches (the data folder .fmx stays)
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache build *.egg-info
+
+.venv/.run-ready: pyproject.toml constraints.txt scripts/setup.sh
+	@scripts/setup.sh api,worker
+	@touch $@
+
+.venv/.dev-ready: pyproject.toml constraints.txt scripts/setup.sh
+	@scripts/setup.sh dev
+	@touch .venv/.run-ready $@

@@ -1,0 +1,21 @@
+# The server: HTTP, predictions, migrations. No torch.
+FROM python:3.12-slim-bookworm
+ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+WORKDIR /app
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY api api
+COPY fmx_client fmx_client
+COPY fmx_ml fmx_ml
+COPY fmx_store fmx_store
+COPY migrations migrations
+COPY worker worker
+RUN pip install --constraint constraints.txt ".[api]" \
+    && useradd --system --uid 10001 --home-dir /data fmx \
+    && mkdir -p /data /artifacts && chown fmx /data /artifacts
+USER fmx
+ENV FMX_HOST=0.0.0.0 FMX_PORT=8000 FMX_DATA_DIR=/data FMX_STORAGE_URL=file:///artifacts
+EXPOSE 8000
+VOLUME ["/data", "/artifacts"]
+HEALTHCHECK --interval=10s --timeout=3s --start-period=10s \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/readyz', timeout=2)"]
+CMD ["python", "-m", "api"]
