@@ -232,7 +232,7 @@ class Q1Spec(CommonSpec):
 
 
 PRESETS: dict[Kind, dict[Preset, dict[str, Any]]] = {
-    "q1": {"report": {}, "quick": {"max_epochs": 15}},
+    "q1": {"report": {}, "quick": {"max_epochs": 25, "optimiser": {"learning_rate": 0.05}}},
 }
 
 

@@ -1,25 +1,35 @@
 """Artifacts: files staged under a lease, stored by contents, and collected when unused.
 
-A blob's row comes before its bytes and its bytes go before its row, so bytes without a row never
-stay. A pin keeps a staged blob until the attempt that staged it commits or ends.
+A blob's row comes before its bytes and its bytes go before its row. A pin keeps a staged blob
+until the attempt that staged it commits or ends.
 """
 
+import itertools
 import mimetypes
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
 from sqlalchemy.exc import IntegrityError
-from sqlmodel import Session, col, exists, select
+from sqlmodel import Session, col, delete, exists, select
 
 from fmx_store.blobs import BlobStore, digest
 from fmx_store.claims import Lease, StagedFile, hold
 from fmx_store.database import Database
 from fmx_store.errors import NotFoundError
-from fmx_store.tables import Artifact, Blob, Job, Pin, now
+from fmx_store.ids import is_id
+from fmx_store.tables import Artifact, Blob, Job, Pin, Run, now
+from fmx_store.texts import is_storable
 
-STAGE_TRIES = 5  # a collection may take a blob's row between our look and our pin
+STAGE_TRIES = 5  # another attempt may store the same file for the first time at the same moment
+COLLECT_AT_ONCE = 100  # blobs in one transaction
+STRAYS_AT_ONCE = 500
 SWEEP_AGE_SECONDS = 600  # a blob unused for this long belongs to no one who is about to pin it
+
+_UNUSED = (
+    ~exists().where(col(Artifact.sha256) == Blob.sha256),
+    ~exists().where(col(Pin.sha256) == Blob.sha256),
+)
 
 _MEDIA_TYPES = {
     ".csv": "text/csv; charset=utf-8",
@@ -63,12 +73,7 @@ def _pin(db: Database, lease: Lease, sizes: Mapping[str, int]) -> None:
         try:
             with db.write() as session:
                 _, run = hold(session, lease)
-                known = set(session.exec(select(Blob.sha256).where(col(Blob.sha256).in_(sizes))))
-                for sha256 in sorted(sizes.keys() - known):
-                    session.add(Blob(sha256=sha256, size_bytes=sizes[sha256]))
-                session.flush()
-                for sha256 in sorted(sizes):
-                    session.merge(Pin(sha256=sha256, run_id=run.id, attempt=run.attempt))
+                _pin_once(session, run, sizes)
         except IntegrityError:
             if tries_left == 0:
                 raise
@@ -76,19 +81,40 @@ def _pin(db: Database, lease: Lease, sizes: Mapping[str, int]) -> None:
             return
 
 
+def _pin_once(session: Session, run: Run, sizes: Mapping[str, int]) -> None:
+    # Always by digest, so that two who pin the same files never wait for each other.
+    known = set(
+        session.exec(
+            select(Blob.sha256)
+            .where(col(Blob.sha256).in_(sizes))
+            .order_by(col(Blob.sha256))
+            .with_for_update(read=True, key_share=True)  # not to be collected before the commit
+        )
+    )
+    for sha256 in sorted(sizes.keys() - known):
+        session.add(Blob(sha256=sha256, size_bytes=sizes[sha256]))
+    session.flush()
+    mine = (Pin.run_id == run.id, Pin.attempt == run.attempt)
+    pinned = set(session.exec(select(Pin.sha256).where(*mine)))
+    for sha256 in sorted(sizes.keys() - pinned):
+        session.add(Pin(sha256=sha256, run_id=run.id, attempt=run.attempt))
+
+
 def list_artifacts(db: Database, job_id: str) -> list[Artifact]:
     """The job's artifacts by path. Raises NotFoundError where there is no such job."""
     with db.read() as session:
-        if session.get(Job, job_id) is None:
+        if not is_id(job_id) or session.get(Job, job_id) is None:
             raise NotFoundError("job", job_id)
-        query = select(Artifact).where(Artifact.job_id == job_id).order_by(col(Artifact.path))
-        return list(session.exec(query))
+        found = session.exec(select(Artifact).where(Artifact.job_id == job_id)).all()
+    # Here, since databases order text by rules of their own.
+    return sorted(found, key=lambda artifact: artifact.path)
 
 
 def require_artifact(db: Database, job_id: str, path: str) -> Artifact:
     """One artifact of a job. Raises NotFoundError."""
     with db.read() as session:
-        artifact = session.get(Artifact, (job_id, path))
+        named = is_id(job_id) and is_storable(path)
+        artifact = session.get(Artifact, (job_id, path)) if named else None
     if artifact is None:
         raise NotFoundError("artifact", path)
     return artifact
@@ -97,43 +123,61 @@ def require_artifact(db: Database, job_id: str, path: str) -> Artifact:
 def artifacts_of_run(db: Database, run_id: str) -> dict[str, Artifact]:
     """A run's artifacts by their path within the run (without its name)."""
     with db.read() as session:
+        run = session.get(Run, run_id) if is_id(run_id) else None
+        if run is None:
+            return {}
         query = select(Artifact).where(Artifact.run_id == run_id)
-        return {artifact.path.partition("/")[2]: artifact for artifact in session.exec(query)}
+        return {a.path.removeprefix(f"{run.name}/"): a for a in session.exec(query)}
 
 
 def collect(db: Database, blobs: BlobStore, digests: Iterable[str]) -> int:
     """Removes those blobs that no artifact and no pin names; answers how many."""
-    return sum(_collect_one(db, blobs, sha256) for sha256 in sorted(digests))
+    wanted = sorted(set(digests))
+    chunks = (wanted[i : i + COLLECT_AT_ONCE] for i in range(0, len(wanted), COLLECT_AT_ONCE))
+    return sum(_collect_some(db, blobs, chunk) for chunk in chunks)
 
 
-def _collect_one(db: Database, blobs: BlobStore, sha256: str) -> bool:
+def _collect_some(db: Database, blobs: BlobStore, digests: Sequence[str]) -> int:
     with db.write() as session:
-        blob = session.get(Blob, sha256, with_for_update=True)
-        if blob is None or _is_used(session, sha256):
-            return False
-        session.delete(blob)
-        session.flush()
-        blobs.delete(sha256)
-        return True
-
-
-def _is_used(session: Session, sha256: str) -> bool:
-    artifact = select(exists().where(col(Artifact.sha256) == sha256))
-    pin = select(exists().where(col(Pin.sha256) == sha256))
-    return session.exec(artifact).one() or session.exec(pin).one()
+        unused = select(Blob.sha256).where(*_UNUSED, col(Blob.sha256).in_(digests))
+        # A blob that someone has locked is being pinned, so it is passed over. What was pinned
+        # between our look and our lock shows when we look again.
+        held = session.exec(unused.with_for_update(skip_locked=True)).all()
+        free = session.exec(unused.where(col(Blob.sha256).in_(held))).all()
+        session.exec(delete(Blob).where(col(Blob.sha256).in_(free)))
+        for sha256 in free:
+            blobs.delete(sha256)
+        return len(free)
 
 
 def find_unused(db: Database, limit: int = 1000) -> Sequence[str]:
     """Blobs that attempts which never committed have left behind, the oldest first."""
-    query = (
-        select(Blob.sha256)
-        .where(
-            ~exists().where(col(Artifact.sha256) == Blob.sha256),
-            ~exists().where(col(Pin.sha256) == Blob.sha256),
-            col(Blob.created_at) < now() - timedelta(seconds=SWEEP_AGE_SECONDS),
-        )
-        .order_by(col(Blob.created_at))
-        .limit(limit)
-    )
+    old = col(Blob.created_at) < now() - timedelta(seconds=SWEEP_AGE_SECONDS)
+    query = select(Blob.sha256).where(*_UNUSED, old).order_by(col(Blob.created_at)).limit(limit)
     with db.read() as session:
         return session.exec(query).all()
+
+
+def remove_strays(db: Database, blobs: BlobStore) -> int:
+    """Removes bytes without a row, left by a worker that stored after it had lost its lease."""
+    removed = 0
+    every = iter(blobs.digests())
+    while chunk := list(itertools.islice(every, STRAYS_AT_ONCE)):
+        with db.read() as session:
+            known = set(session.exec(select(Blob.sha256).where(col(Blob.sha256).in_(chunk))))
+        removed += sum(_remove_stray(db, blobs, sha256) for sha256 in chunk if sha256 not in known)
+    return removed
+
+
+def _remove_stray(db: Database, blobs: BlobStore, sha256: str) -> bool:
+    try:
+        with db.write() as session:
+            # For as long as this takes, whoever wants to store the same waits for the row.
+            blob = Blob(sha256=sha256, size_bytes=0)
+            session.add(blob)
+            session.flush()
+            blobs.delete(sha256)
+            session.delete(blob)
+    except IntegrityError:
+        return False  # stored again, properly
+    return True

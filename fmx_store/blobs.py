@@ -1,25 +1,30 @@
 """Stored files, named by the sha256 of their contents: one interface, a local folder behind it."""
 
+import contextlib
 import hashlib
 import os
-import shutil
 import tempfile
+import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol
-from urllib.parse import unquote, urlsplit
 
 from fmx_store.errors import BlobError
 from fmx_store.settings import Settings
 
 CHUNK_BYTES = 1024 * 1024
+INCOMING_SECONDS = 24 * 3600.0  # nothing takes as long to store
 
 
 class BlobStore(Protocol):
     """Where files lie. A blob never changes; it is there whole or not at all."""
 
     def put(self, source: Path, sha256: str) -> None:
-        """Stores a file whose digest the caller has taken; a second time changes nothing."""
+        """Stores a file whose digest the caller has taken; a second time changes nothing.
+
+        Raises BlobError where the file has changed since, OSError where it can't be stored.
+        """
         ...
 
     def open(self, sha256: str) -> BinaryIO:
@@ -36,6 +41,10 @@ class BlobStore(Protocol):
 
     def digests(self) -> Iterator[str]:
         """Every blob there is."""
+        ...
+
+    def tidy(self) -> None:
+        """Removes what was being stored when its process was killed."""
         ...
 
     def check(self) -> None:
@@ -61,21 +70,18 @@ class FolderStore:
 
     def put(self, source: Path, sha256: str) -> None:
         target = self._path(sha256)
-        if target.is_file():
-            return
-        target.parent.mkdir(exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=self._incoming, delete=False) as file:
-            temporary = Path(file.name)
+        if not _is_whole(target, source.stat().st_size):
+            temporary = self._incoming / uuid.uuid4().hex
             try:
-                with source.open("rb") as opened:
-                    shutil.copyfileobj(opened, file, CHUNK_BYTES)
-                file.flush()
-                os.fsync(file.fileno())
+                if _copy(source, temporary) != sha256:
+                    raise BlobError(f"{source} has changed while it was being stored")
+                target.parent.mkdir(exist_ok=True)
                 temporary.replace(target)
-            except BaseException:
+            finally:
                 temporary.unlink(missing_ok=True)
-                raise
+        # Also where another put has just made it: ours may not answer before it is safe.
         _sync_folder(target.parent)
+        _sync_folder(self.folder)
 
     def open(self, sha256: str) -> BinaryIO:
         try:
@@ -93,12 +99,38 @@ class FolderStore:
     def digests(self) -> Iterator[str]:
         return (path.name for path in self.folder.glob("??/*"))
 
+    def tidy(self) -> None:
+        before = time.time() - INCOMING_SECONDS
+        for path in self._incoming.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime < before:
+                    path.unlink()
+
     def check(self) -> None:
         with tempfile.NamedTemporaryFile(dir=self._incoming):
             pass
 
     def _path(self, sha256: str) -> Path:
         return self.folder / sha256[:2] / sha256
+
+
+def _is_whole(target: Path, size_bytes: int) -> bool:
+    try:
+        return target.stat().st_size == size_bytes
+    except FileNotFoundError:
+        return False
+
+
+def _copy(source: Path, target: Path) -> str:
+    """Copies a file onto the disk; answers the sha256 of what was copied."""
+    sha256 = hashlib.sha256()
+    with source.open("rb") as read, target.open("xb") as written:
+        while chunk := read.read(CHUNK_BYTES):
+            sha256.update(chunk)
+            written.write(chunk)
+        written.flush()
+        os.fsync(written.fileno())
+    return sha256.hexdigest()
 
 
 def _sync_folder(folder: Path) -> None:
@@ -110,10 +142,5 @@ def _sync_folder(folder: Path) -> None:
 
 
 def open_store(settings: Settings) -> BlobStore:
-    """The store that the settings name. Raises ValueError for a URL it can't serve."""
-    if not settings.storage_url:
-        return FolderStore(settings.data_dir / "blobs")
-    parts = urlsplit(settings.storage_url)
-    if parts.scheme != "file" or parts.netloc not in {"", "localhost"}:
-        raise ValueError(f"FMX_STORAGE_URL {settings.storage_url!r}: only file:///folder is served")
-    return FolderStore(Path(unquote(parts.path)))
+    """The store that the settings name."""
+    return FolderStore(settings.storage_dir)

@@ -5,33 +5,44 @@ one delays a run until it is announced again; getting one twice does nothing.
 """
 
 import logging
+import os
 import queue
 import threading
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from queue import Empty
 from typing import Any, cast
 
 from celery import Celery
+from kombu import Connection, Exchange, Queue
 from kombu.exceptions import ChannelError
 from kombu.transport import TRANSPORT_ALIASES, filesystem
-from kombu.utils.encoding import str_to_bytes
-from kombu.utils.json import dumps
+from kombu.utils.encoding import bytes_to_str, str_to_bytes
+from kombu.utils.json import dumps, loads
 
 from fmx_store.database import Ring
-from fmx_store.lifecycle import CPU_QUEUE
+from fmx_store.lifecycle import CPU_QUEUE, GPU_QUEUE
 from fmx_store.settings import Settings
 
 WORK_TASK = "fmx.work"
+QUEUES = (CPU_QUEUE, GPU_QUEUE)
 POLL_SECONDS = 0.05  # embedded: between two looks into the folder
+DRAIN_SECONDS = 0.3  # embedded: a worker that waits for messages looks at its stop flag so often
+CLOSE_SECONDS = 5.0
 EMBEDDED_SCHEME = "fmx-files"
 
 _log = logging.getLogger(__name__)
 
 
 class _Channel(filesystem.Channel):
-    """Kombu's file channel, publishing by rename, so that no reader takes half a message."""
+    """Kombu's file channel, publishing and taking by rename within the broker's folder.
+
+    So no reader takes half a message and no two take the same one. Kombu's own takes them by way
+    of the system's temporary folder, which may be another file system, where a move is a copy.
+    """
 
     def _put(self, queue: str, payload: Any, **_options: Any) -> None:
         folder = Path(cast("str", self.data_folder_out))
@@ -41,13 +52,36 @@ class _Channel(filesystem.Channel):
             # Kombu reads in the order of names; the record orders by priority and age anyway.
             hidden.rename(folder / f"{time.time_ns():020d}_{uuid.uuid4()}.{queue}.msg")
         except OSError as error:
+            hidden.unlink(missing_ok=True)
             raise ChannelError(f"no message can be left in {folder}: {error}") from error
+
+    def _get(self, queue: str) -> Any:
+        folder, taken = Path(cast("str", self.data_folder_in)), Path(str(self.processed_folder))
+        for name in sorted(os.listdir(folder)):  # noqa: PTH208 - a queue may be long
+            if name.partition(".")[2] != f"{queue}.msg":
+                continue
+            try:
+                mine = (folder / name).rename(taken / name)
+                payload = mine.read_bytes()
+                mine.unlink()
+            except OSError:
+                continue  # another worker was faster
+            try:
+                return loads(bytes_to_str(payload))
+            except ValueError:
+                _log.warning("dropped a message that is no JSON: %s", name)
+        raise Empty
 
 
 class Transport(filesystem.Transport):
     """The embedded broker's transport."""
 
     Channel = _Channel
+
+    def drain_events(self, connection: Any, timeout: float | None = None) -> Any:
+        """Waits for messages; a worker that waits looks often enough whether it should end."""
+        longest = DRAIN_SECONDS if timeout is None else min(timeout, DRAIN_SECONDS)
+        return super().drain_events(connection, timeout=longest)
 
 
 TRANSPORT_ALIASES[EMBEDDED_SCHEME] = f"{__name__}:Transport"
@@ -67,6 +101,10 @@ def make_celery(settings: Settings) -> Celery:
         task_acks_late=True,
         task_reject_on_worker_lost=False,  # the record announces the run again
         task_default_queue=CPU_QUEUE,
+        # The nameless exchange delivers by the queue's name: there are no bindings to declare,
+        # to lose, or, embedded, to read from a file that another process is writing.
+        task_default_exchange="",
+        task_queues=[Queue(name, Exchange(""), routing_key=name) for name in QUEUES],
         task_create_missing_queues=True,
         worker_prefetch_multiplier=1,
         worker_enable_remote_control=False,
@@ -99,7 +137,7 @@ def _connection(settings: Settings) -> dict[str, Any]:
     for folder in folders.values():
         folder.mkdir(parents=True, exist_ok=True)
     return {
-        "broker_url": f"{EMBEDDED_SCHEME}://",
+        "broker_url": f"{EMBEDDED_SCHEME}://localhost//",
         "broker_transport_options": {
             **{name: str(folder) for name, folder in folders.items()},
             "control_folder": folders["control_folder"],
@@ -108,43 +146,107 @@ def _connection(settings: Settings) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True)
+class _Order:
+    """Runs to announce; a reminder only as far as messages were lost."""
+
+    rings: Sequence[Ring]
+    reminds: bool
+
+
 class Doorbell:
-    """Publishes messages from a thread of its own: whoever rings never waits for the broker."""
+    """Publishes messages from a thread of its own: whoever rings never waits for the broker.
+
+    What the broker does not take is dropped with all that waits behind it, since each would wait
+    for the same silence; the record announces it again.
+    """
 
     def __init__(self, app: Celery) -> None:
         """The thread starts with the first ring."""
         self._app = app
-        self._rings: queue.SimpleQueue[Ring | None] = queue.SimpleQueue()
+        self._rings: queue.SimpleQueue[_Order | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self.error: str | None = None  # what the broker last answered, None where it took a message
 
     def ring(self, rings: Iterable[Ring]) -> None:
-        """Announces runs, soon; what the broker does not take is announced again by the record."""
+        """Announces runs, soon."""
+        self._enqueue(_Order(list(rings), reminds=False))
+
+    def remind(self, rings: Iterable[Ring]) -> None:
+        """Announces again those runs, of all that are due, that the broker holds no message for.
+
+        Any message makes a worker claim what is most urgent, so it is their number that counts;
+        runs that wait for long do not fill the broker.
+        """
+        self._enqueue(_Order(list(rings), reminds=True))
+
+    def close(self) -> None:
+        """Waits a moment for what is still to be published."""
+        with self._lock:
+            thread = self._thread
+            if thread is not None:
+                self._rings.put(None)
+        if thread is not None:
+            thread.join(timeout=CLOSE_SECONDS)
+
+    def _enqueue(self, order: _Order) -> None:
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="doorbell", daemon=True)
                 self._thread.start()
-        for item in rings:
-            self._rings.put(item)
-
-    def close(self) -> None:
-        """Waits a moment for what is still to be published."""
-        if self._thread is not None:
-            self._rings.put(None)
-            self._thread.join(timeout=5)
+            self._rings.put(order)
 
     def _run(self) -> None:
-        while (item := self._rings.get()) is not None:
-            run_id, queue_name = item
+        while (order := self._rings.get()) is not None:
             try:
-                self._app.send_task(
-                    WORK_TASK, args=[run_id], queue=queue_name, ignore_result=True, retry=False
-                )
+                self._publish(order)
                 self.error = None
             except Exception as error:  # noqa: BLE001 - whatever a broker's client may raise
                 self.error = f"{type(error).__name__}: {error}"
-                _log.warning("the broker did not take run %s: %s", run_id, self.error)
+                _log.warning("the broker takes no messages: %s", self.error)
+                if not self._drop_waiting():
+                    return
+
+    def _publish(self, order: _Order) -> None:
+        rings = self._missing(order.rings) if order.reminds else order.rings
+        for run_id, queue_name in rings:
+            self._app.send_task(
+                WORK_TASK,
+                args=[run_id],
+                queue=queue_name,
+                ignore_result=True,
+                # Once again, for a connection that has been idle for long and is gone.
+                retry=True,
+                retry_policy={"max_retries": 1, "interval_start": 0, "interval_max": 0},
+            )
+
+    def _missing(self, rings: Sequence[Ring]) -> list[Ring]:
+        by_queue: dict[str, list[Ring]] = {}
+        for item in rings:
+            by_queue.setdefault(item[1], []).append(item)
+        with self._app.connection_for_write() as connection:
+            connection.ensure_connection(max_retries=1, timeout=connection.connect_timeout)
+            return [
+                item
+                for name, due in by_queue.items()
+                for item in due[count_messages(connection, name) :]
+            ]
+
+    def _drop_waiting(self) -> bool:
+        """Empties the queue of orders; False where the end was among them."""
+        goes_on = True
+        while True:
+            try:
+                goes_on = self._rings.get_nowait() is not None and goes_on
+            except Empty:
+                return goes_on
+
+
+def count_messages(connection: Connection, queue_name: str) -> int:
+    """The messages that wait in a queue, without those that a worker has taken."""
+    channel: Any = connection.default_channel
+    return channel._size(queue_name)  # noqa: SLF001 - declaring would make the queue, this only looks
 
 
 def check_broker(app: Celery, settings: Settings) -> None:

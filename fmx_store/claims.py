@@ -4,24 +4,28 @@ A claim raises the run's attempt number, the fencing token. Every write shows it
 whose token is no longer the run's raises LeaseLostError and leaves nothing behind.
 """
 
-import random
-import time
-from collections.abc import Sequence
+import math
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy.exc import OperationalError
-from sqlmodel import Session, col, delete, select, update
+from sqlalchemy import func
+from sqlmodel import Session, col, delete, insert, select, update
 
 from fmx_ml.sinks import EpochMetrics
 from fmx_store.database import Database
 from fmx_store.errors import LeaseLostError
-from fmx_store.lifecycle import move_job, move_run, note, requeue, settle
+from fmx_store.lifecycle import get_locked, move_job, move_run, note, requeue, settle
 from fmx_store.states import ACTIVE, Reason, Role, State
-from fmx_store.tables import Artifact, Job, Metric, Model, Pin, Run
+from fmx_store.tables import Artifact, Job, Metric, Model, Run
+from fmx_store.texts import storable
 
-CLAIM_TRIES = 50  # a locked job is passed over and looked at again
-CLAIM_PAUSE_SECONDS = 0.02
+CLAIM_LOCK = 0x666D78  # PostgreSQL's advisory lock that makes claims take turns: "fmx"
+MAX_MESSAGE = 4_000  # characters of an error's message, from its beginning
+MAX_TRACEBACK = 20_000  # characters of a traceback, from its end
+MAX_WORKER = 200
+MAX_PHASE = 40
 
 
 @dataclass(frozen=True)
@@ -88,40 +92,54 @@ def claim(db: Database, worker: str, devices: Sequence[str]) -> Claim | None:
 
     None where nothing is due. Any number of workers may call this at once; each run goes to one.
     """
-    for _ in range(CLAIM_TRIES):
-        try:
-            with db.write() as session:
-                return _claim(session, worker, devices)
-        except OperationalError as error:
-            if db.is_sqlite or getattr(error.orig, "sqlstate", "") != "55P03":  # lock_not_available
-                raise
-        time.sleep(CLAIM_PAUSE_SECONDS * random.random())  # noqa: S311 - a jitter
+    while _is_due(db, devices):
+        with db.write() as session:
+            claimed = _claim(session, worker, devices)
+        if claimed is not None:
+            return claimed
     return None
 
 
-def _claim(session: Session, worker: str, devices: Sequence[str]) -> Claim | None:
+def _first_due(session: Session, devices: Sequence[str]) -> tuple[str, str] | None:
+    """Ids of the run to be claimed next and of its job."""
     due = (
-        select(Run)
+        select(Run.id, Run.job_id)
         .where(Run.state == State.QUEUED, Run.waiting_for == 0, col(Run.device).in_(devices))
         .order_by(col(Run.priority).desc(), col(Run.job_id), col(Run.position))
         .limit(1)
-        .with_for_update(skip_locked=True)
     )
-    run = session.exec(due).first()
-    if run is None:
+    return session.exec(due).first()
+
+
+def _is_due(db: Database, devices: Sequence[str]) -> bool:
+    """Whether a claim may find something: most messages too many end here, with no lock taken."""
+    with db.read() as session:
+        return _first_due(session, devices) is not None
+
+
+def _claim(session: Session, worker: str, devices: Sequence[str]) -> Claim | None:
+    """Claims the first due run; None where it was cancelled or removed while we looked.
+
+    Claims take turns, so that each sees what the one before left, and then lock as everyone does,
+    the job before its run: passing over locked rows instead would take a less urgent run, or
+    none, whenever a job's progress is being written.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        session.exec(select(func.pg_advisory_xact_lock(CLAIM_LOCK)))
+    first = _first_due(session, devices)
+    if first is None:
         return None
-    # This transaction holds a run before its job, against the order of all others: so it never
-    # waits for the job, it gives up and looks again.
-    job = session.get(Job, run.job_id, with_for_update={"nowait": True})
-    if job is None:
+    run_id, job_id = first
+    job = get_locked(session, Job, job_id)
+    run = get_locked(session, Run, run_id)
+    if job is None or run is None or run.state is not State.QUEUED or run.waiting_for > 0:
         return None
     run.attempt += 1
     run.beat = 0
     run.epochs_done = 0
     run.seconds_per_epoch = None
-    run.worker = worker
+    run.worker = worker[:MAX_WORKER]
     session.exec(delete(Metric).where(col(Metric.run_id) == run.id))
-    session.exec(delete(Pin).where(col(Pin.run_id) == run.id))
     if job.state is State.QUEUED:
         move_job(session, job, State.RUNNING)
     move_run(session, job, run, State.RUNNING)
@@ -131,9 +149,9 @@ def _claim(session: Session, worker: str, devices: Sequence[str]) -> Claim | Non
 
 
 def hold(session: Session, lease: Lease) -> tuple[Job, Run]:
-    """The job (locked) and the run of a lease. Raises LeaseLostError where it is lost."""
-    job = session.get(Job, lease.job_id, with_for_update=True)
-    run = session.get(Run, lease.run_id, with_for_update=True)
+    """The job and the run of a lease, both locked. Raises LeaseLostError where it is lost."""
+    job = get_locked(session, Job, lease.job_id)
+    run = get_locked(session, Run, lease.run_id)
     if job is None or run is None or run.attempt != lease.attempt or run.state not in ACTIVE:
         raise LeaseLostError(lease.run_id, lease.attempt)
     return job, run
@@ -166,20 +184,37 @@ def record_progress(
 ) -> State:
     """Writes epochs and the phase under the token, and renews the lease.
 
-    Writing an epoch twice leaves it once, so a caller may repeat what it is not sure of.
+    Writing an epoch twice leaves what was written last, so a caller may repeat what it is not sure
+    of. A figure that is not finite is written as none.
     """
     with db.write() as session:
         job, run = hold(session, lease)
-        for metrics in epochs:
-            session.merge(Metric(run_id=run.id, attempt=run.attempt, **metrics.model_dump()))
         if epochs:
-            run.epochs_done = max(run.epochs_done, epochs[-1].epoch)
-            run.seconds_per_epoch = sum(e.seconds for e in epochs) / len(epochs)
+            _write_epochs(session, run, {metrics.epoch: metrics for metrics in epochs})
         if phase:
-            run.phase = phase
+            run.phase = phase[:MAX_PHASE]
+        if epochs or phase:
+            job.version += 1
         run.beat += 1
-        job.version += 1
         return run.state
+
+
+def _write_epochs(session: Session, run: Run, epochs: Mapping[int, EpochMetrics]) -> None:
+    written = delete(Metric).where(col(Metric.run_id) == run.id, col(Metric.epoch).in_(epochs))
+    session.exec(written)
+    mine = {"run_id": run.id, "attempt": run.attempt}
+    rows = [{**mine, **_finite(metrics.model_dump())} for metrics in epochs.values()]
+    session.exec(insert(Metric), params=rows)
+    run.epochs_done = max(run.epochs_done, *epochs)
+    run.seconds_per_epoch = statistics.fmean(e.seconds for e in epochs.values())
+
+
+def _finite(figures: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no NaN, and the two databases keep one differently."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in figures.items()
+    }
 
 
 def finish(db: Database, lease: Lease, outcome: Success | Failure) -> State:
@@ -192,7 +227,6 @@ def finish(db: Database, lease: Lease, outcome: Success | Failure) -> State:
         session.exec(delete(Artifact).where(col(Artifact.run_id) == run.id))
         for file in outcome.files:
             session.add(Artifact(job_id=job.id, run_id=run.id, **vars(file)))
-        session.exec(delete(Pin).where(col(Pin.run_id) == run.id))
         session.flush()
         if outcome.files:
             note(session, job, "artifacts", run, paths=[file.path for file in outcome.files])
@@ -201,9 +235,9 @@ def finish(db: Database, lease: Lease, outcome: Success | Failure) -> State:
         elif isinstance(outcome, Success):
             _succeed(session, job, run, outcome)
         else:
-            error = {"code": outcome.code, "message": outcome.message}
+            error = {"code": outcome.code, "message": storable(outcome.message)[:MAX_MESSAGE]}
             if outcome.traceback:
-                error["traceback"] = outcome.traceback
+                error["traceback"] = storable(outcome.traceback)[-MAX_TRACEBACK:]
             move_run(session, job, run, State.FAILED, outcome.reason, error)
         settle(session, job)
         return run.state
@@ -267,7 +301,8 @@ def take_back(db: Database, seen: Heartbeat, max_crashes: int) -> bool:
 def _crash(session: Session, job: Job, run: Run, message: str, max_crashes: int) -> State:
     run.crashes += 1
     if run.state is State.RUNNING and run.crashes >= max_crashes:
-        error = {"code": "worker_lost", "message": f"{message} ({run.crashes} times)"}
+        said = storable(message)[:MAX_MESSAGE]
+        error = {"code": "worker_lost", "message": f"{said} ({run.crashes} times)"}
         move_run(session, job, run, State.FAILED, Reason.WORKER_LOST, error)
         settle(session, job)
         return run.state
@@ -275,7 +310,6 @@ def _crash(session: Session, job: Job, run: Run, message: str, max_crashes: int)
 
 
 def _give_up(session: Session, job: Job, run: Run) -> State:
-    session.exec(delete(Pin).where(col(Pin.run_id) == run.id))
     if run.state is State.CANCELLING:
         move_run(session, job, run, State.CANCELLED, Reason.CANCELLED_BY_USER)
         settle(session, job)

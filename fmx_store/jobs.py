@@ -19,14 +19,16 @@ from fmx_store.errors import (
     LimitError,
     NotFoundError,
 )
+from fmx_store.ids import is_id
 from fmx_store.lifecycle import cancel_all, lock_job, move_job, move_run, note, ring, runs_of
 from fmx_store.states import ACTIVE, ENDED, Role, State
 from fmx_store.tables import Artifact, Idempotency, Job, JobTag, Metric, Model, Run, RunNeed
+from fmx_store.texts import is_storable
 
 T = TypeVar("T")
 
 COLLATION = "collation"
-ID_LENGTH = 26
+SUBMIT_TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -60,13 +62,14 @@ def submit(
     planned = plan(request.spec)
     if len(planned) > max_runs:
         raise LimitError("runs", len(planned), max_runs)
-    try:
-        return _submit(db, request, planned, idempotency)
-    except IntegrityError:
-        if idempotency is None:
-            raise
-        # Another server has just recorded the same key: answer as it did.
-        return _submit(db, request, planned, idempotency)
+    for _ in range(SUBMIT_TRIES - 1):
+        try:
+            return _submit(db, request, planned, idempotency)
+        except IntegrityError:
+            # Another server has just recorded the same key: answer as it did. Or a file of a run
+            # that is reused has just been collected: look for another.
+            continue
+    return _submit(db, request, planned, idempotency)
 
 
 def _submit(
@@ -155,9 +158,12 @@ def _reuse(session: Session, job: Job, run: Run) -> None:
     """Gives a run what an equal one left, if one has succeeded: figures, files, model."""
     query = (
         select(Run)
+        .join(Job, col(Job.id) == col(Run.job_id))
         .where(Run.training_hash == run.training_hash, Run.state == State.SUCCEEDED)
         .order_by(col(Run.id).desc())
         .limit(1)
+        # Its job may not be removed while it is copied.
+        .with_for_update(read=True, key_share=True, of=Job)
     )
     source = session.exec(query).first()
     if source is None:
@@ -187,7 +193,7 @@ def _reuse(session: Session, job: Job, run: Run) -> None:
 
 
 def _require(session: Session, job_id: str) -> Job:
-    job = session.get(Job, job_id)
+    job = session.get(Job, job_id) if is_id(job_id) else None
     if job is None:
         raise NotFoundError("job", job_id)
     return job
@@ -201,6 +207,8 @@ def require_job(db: Database, job_id: str) -> Job:
 
 def get_version(db: Database, job_id: str) -> tuple[int, State]:
     """The job's version and state, by the cheapest query there is. Raises NotFoundError."""
+    if not is_id(job_id):
+        raise NotFoundError("job", job_id)
     with db.read() as session:
         row = session.exec(select(Job.version, Job.state).where(Job.id == job_id)).first()
     if row is None:
@@ -212,10 +220,10 @@ def tags_of(db: Database, job_ids: Sequence[str]) -> dict[str, list[str]]:
     """The tags of each job, in alphabetical order."""
     tags: dict[str, list[str]] = {job_id: [] for job_id in job_ids}
     with db.read() as session:
-        query = select(JobTag).where(col(JobTag.job_id).in_(job_ids)).order_by(col(JobTag.tag))
-        for row in session.exec(query):
+        for row in session.exec(select(JobTag).where(col(JobTag.job_id).in_(job_ids))):
             tags[row.job_id].append(row.tag)
-    return tags
+    # Sorted here, since databases order text by rules of their own.
+    return {job_id: sorted(found) for job_id, found in tags.items()}
 
 
 def list_runs(db: Database, job_id: str) -> list[Run]:
@@ -237,7 +245,7 @@ def runs_by_job(db: Database, job_ids: Sequence[str]) -> dict[str, list[Run]]:
 def require_run(db: Database, run_id: str) -> Run:
     """The training run. Raises NotFoundError, for a collation too."""
     with db.read() as session:
-        run = session.get(Run, run_id)
+        run = session.get(Run, run_id) if is_id(run_id) else None
     if run is None or run.role is not Role.TRAINING:
         raise NotFoundError("run", run_id)
     return run
@@ -254,7 +262,7 @@ def decode_cursor(cursor: str) -> str:
         text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True).decode()
     except (binascii.Error, ValueError) as error:
         raise CursorError(cursor) from error
-    if len(text) != ID_LENGTH or not (text.isascii() and text.isalnum()):
+    if not is_id(text):
         raise CursorError(cursor)
     return text
 
@@ -275,6 +283,8 @@ def list_jobs(
     if state is not None:
         query = query.where(Job.state == state)
     if tag is not None:
+        if not is_storable(tag):
+            return Page((), None)
         tagged = select(JobTag.job_id).where(JobTag.tag == tag)
         query = query.where(col(Job.id).in_(tagged))
     if cursor is not None:
@@ -315,24 +325,26 @@ def retry(db: Database, job_id: str) -> Job:
         runs = runs_of(session, job)
         again = [r for r in runs if r.state is not State.SUCCEEDED or r.role is Role.COLLATION]
         for run in again:
-            run.crashes, run.started_at, run.epochs_done = 0, None, 0
+            run.crashes, run.started_at, run.epochs_done, run.summary = 0, None, 0, None
             move_run(session, job, run, State.QUEUED)
         session.flush()
+        unmet = _count_unmet(session, job)
         for run in again:
-            run.waiting_for = _count_unmet(session, run)
+            run.waiting_for = unmet.get(run.id, 0)
             if run.waiting_for == 0:
                 ring(session, run)
         return job
 
 
-def _count_unmet(session: Session, run: Run) -> int:
+def _count_unmet(session: Session, job: Job) -> dict[str, int]:
+    """How many runs that have not succeeded each run of the job needs, where there are any."""
     needed = (
-        select(func.count())
-        .select_from(RunNeed)
+        select(RunNeed.run_id, func.count())
         .join(Run, col(Run.id) == col(RunNeed.needs_id))
-        .where(RunNeed.run_id == run.id, Run.state != State.SUCCEEDED)
+        .where(Run.job_id == job.id, Run.state != State.SUCCEEDED)
+        .group_by(col(RunNeed.run_id))
     )
-    return session.exec(needed).one()
+    return dict(session.exec(needed).all())
 
 
 def remove(db: Database, job_id: str) -> set[str]:

@@ -4,14 +4,27 @@ Every function works inside a caller's write transaction that has locked the job
 (`lock_job`), always before any run of it, so that two transactions can't wait for each other.
 """
 
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, delete, select
 
 from fmx_store.database import Ring
 from fmx_store.errors import NotFoundError
-from fmx_store.states import ACTIVE, ENDED, Reason, Role, State, move
-from fmx_store.tables import Event, Job, Run, RunNeed, now
+from fmx_store.ids import is_id
+from fmx_store.states import (
+    ACTIVE,
+    COLLATION_TRANSITIONS,
+    ENDED,
+    JOB_TRANSITIONS,
+    TRAINING_TRANSITIONS,
+    Reason,
+    Role,
+    State,
+    move,
+)
+from fmx_store.tables import Event, Job, Pin, Run, RunNeed, now
+
+T = TypeVar("T", Job, Run)
 
 CPU_QUEUE = "cpu"
 GPU_QUEUE = "gpu"
@@ -24,10 +37,15 @@ def queue_of(device: str) -> str:
 
 def lock_job(session: Session, job_id: str) -> Job:
     """The job, locked until the transaction ends. Raises NotFoundError."""
-    job = session.get(Job, job_id, with_for_update=True)
+    job = get_locked(session, Job, job_id) if is_id(job_id) else None
     if job is None:
         raise NotFoundError("job", job_id)
     return job
+
+
+def get_locked(session: Session, table: type[T], identity: str) -> T | None:
+    """A row as it is now, locked until the transaction ends."""
+    return session.get(table, identity, with_for_update=True, populate_existing=True)
 
 
 def runs_of(session: Session, job: Job) -> list[Run]:
@@ -60,7 +78,7 @@ def ring(session: Session, run: Run) -> None:
 
 def move_job(session: Session, job: Job, to: State, reason: Reason | None = None) -> None:
     """Moves a job and says so."""
-    move(job, to, reason)
+    move(job, to, JOB_TRANSITIONS, reason)
     note(session, job, "job", state=to, reason=reason)
 
 
@@ -73,13 +91,29 @@ def move_run(
     error: dict[str, Any] | None = None,
 ) -> None:
     """Moves a run and says so; a run that ends releases, or fails, what waits for it."""
-    move(run, to, reason)
+    _put(session, job, run, to, reason, error)
+    if to in ENDED:
+        _release_dependents(session, job, run)
+
+
+def _put(
+    session: Session,
+    job: Job,
+    run: Run,
+    to: State,
+    reason: Reason | None,
+    error: dict[str, Any] | None = None,
+) -> None:
+    """Moves a run alone; one that its worker no longer holds keeps no staged file alive."""
+    was_held = run.state in ACTIVE
+    collates = run.role is Role.COLLATION
+    move(run, to, COLLATION_TRANSITIONS if collates else TRAINING_TRANSITIONS, reason)
     run.error = error
     run.phase = to.value
-    note(session, job, "run", run, state=to, reason=reason)
-    if to in ENDED:
+    note(session, job, "run", run, state=to, reason=reason, worker=run.worker, crashes=run.crashes)
+    if was_held and to not in ACTIVE:
         run.worker = None
-        _release_dependents(session, job, run)
+        session.exec(delete(Pin).where(col(Pin.run_id) == run.id))
 
 
 def _release_dependents(session: Session, job: Job, run: Run) -> None:
@@ -99,17 +133,17 @@ def _release_dependents(session: Session, job: Job, run: Run) -> None:
 def requeue(session: Session, job: Job, run: Run) -> None:
     """Puts a run that a worker held back to the queue."""
     move_run(session, job, run, State.QUEUED)
-    run.worker = None
     ring(session, run)
 
 
 def settle(session: Session, job: Job) -> None:
     """Ends the job when its runs have ended; a job of which nothing succeeded is not collated."""
-    runs = runs_of(session, job)
-    trainings = [run for run in runs if run.role is Role.TRAINING]
-    collation = runs[-1]
-    if not all(run.state in ENDED for run in trainings):
+    goes_on = select(Run.id).where(
+        Run.job_id == job.id, Run.role == Role.TRAINING, col(Run.state).not_in(ENDED)
+    )
+    if session.exec(goes_on.limit(1)).first() is not None:
         return
+    *trainings, collation = runs = runs_of(session, job)
     succeeded = any(run.state is State.SUCCEEDED for run in trainings)
     if collation.state is State.QUEUED and not succeeded:
         move_run(session, job, collation, State.CANCELLED, Reason.DEPENDENCY_FAILED)
@@ -126,15 +160,16 @@ def settle(session: Session, job: Job) -> None:
 
 
 def cancel_all(session: Session, job: Job) -> None:
-    """Cancels what waits and asks what runs to stop; the last one first, so nothing is released."""
-    for run in reversed(runs_of(session, job)):
+    """Cancels what waits, which releases nothing, and asks what runs to stop."""
+    runs = runs_of(session, job)
+    for run in runs:
         if run.state is State.QUEUED:
-            move_run(session, job, run, State.CANCELLED, Reason.CANCELLED_BY_USER)
+            _put(session, job, run, State.CANCELLED, Reason.CANCELLED_BY_USER)
         elif run.state is State.RUNNING:
-            move_run(session, job, run, State.CANCELLING, Reason.CANCELLED_BY_USER)
+            _put(session, job, run, State.CANCELLING, Reason.CANCELLED_BY_USER)
     if job.state is State.QUEUED:
         move_job(session, job, State.CANCELLED, Reason.CANCELLED_BY_USER)
         return
     move_job(session, job, State.CANCELLING, Reason.CANCELLED_BY_USER)
-    if not any(run.state in ACTIVE for run in runs_of(session, job)):
+    if not any(run.state in ACTIVE for run in runs):
         move_job(session, job, State.CANCELLED, Reason.CANCELLED_BY_USER)

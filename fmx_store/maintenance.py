@@ -21,7 +21,7 @@ from fmx_store.states import State
 from fmx_store.tables import Run, now
 
 ANNOUNCE_AT_MOST = 100  # runs a round; the rest waits for the next
-SWEEP_SECONDS = 300.0
+SWEEP_SECONDS = 3600.0
 
 _log = logging.getLogger(__name__)
 
@@ -63,18 +63,26 @@ class Reaper:
         self._max_crashes = max_crashes
         self._clock = clock
         self._since: dict[Heartbeat, float] = {}
+        self._looked_at: float | None = None
 
     def look(self, db: Database) -> int:
         """Looks at every active run once; answers how many were taken back.
 
-        After a database error nothing is known again, so no run pays for an outage.
+        After a database error, or where this process itself stood still, nothing is known again,
+        so no run pays for an outage that its worker may have had too.
         """
         try:
-            beats = claims.active(db)
+            return self._look(db)
         except Exception:
             self._since.clear()
             raise
+
+    def _look(self, db: Database) -> int:
+        beats = claims.active(db)
         at = self._clock()
+        if self._looked_at is not None and at - self._looked_at > self._lease_seconds:
+            self._since.clear()
+        self._looked_at = at
         self._since = {beat: self._since.get(beat, at) for beat in beats}
         silent = [b for b, since in self._since.items() if at - since >= self._lease_seconds]
         return sum(claims.take_back(db, beat, self._max_crashes) for beat in silent)
@@ -104,7 +112,8 @@ class Maintenance:
     def stop(self) -> None:
         """Ends the loop after its present round."""
         self._stop.set()
-        self._thread.join(timeout=10)
+        if self._thread.is_alive():
+            self._thread.join(timeout=10)
 
     def _run(self) -> None:
         while not self._stop.wait(self._settings.heartbeat_seconds / 2):
@@ -121,4 +130,10 @@ class Maintenance:
             self._ring(rings)
         if time.monotonic() - self._swept_at > SWEEP_SECONDS:
             self._swept_at = time.monotonic()
-            artifacts.collect(self._db, self._blobs, artifacts.find_unused(self._db))
+            self.sweep()
+
+    def sweep(self) -> None:
+        """Removes files that nothing names any more."""
+        artifacts.collect(self._db, self._blobs, artifacts.find_unused(self._db))
+        artifacts.remove_strays(self._db, self._blobs)
+        self._blobs.tidy()

@@ -6,6 +6,7 @@ from sqlmodel import col, select
 
 from fmx_store.database import Database
 from fmx_store.errors import NotFoundError
+from fmx_store.ids import is_id
 from fmx_store.jobs import Page, decode_cursor, encode_cursor
 from fmx_store.tables import Model
 
@@ -13,7 +14,7 @@ from fmx_store.tables import Model
 def require_model(db: Database, model_id: str) -> Model:
     """The model. Raises NotFoundError."""
     with db.read() as session:
-        model = session.get(Model, model_id)
+        model = session.get(Model, model_id) if is_id(model_id) else None
     if model is None:
         raise NotFoundError("model", model_id)
     return model

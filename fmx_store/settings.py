@@ -1,19 +1,36 @@
 """Every setting of server and worker, read from environment variables with the prefix FMX_."""
 
 import functools
+import logging
+import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
+from urllib.parse import unquote, urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
 
 MEBIBYTE = 1024 * 1024
+
+_BROKERS = {"redis", "rediss", "redis+socket"}
+_POSTGRES = re.compile(r"^postgres(ql)?://")
+
+_log = logging.getLogger(__name__)
 
 
 class Settings(BaseSettings):
     """Settings; what is left out works on one machine with nothing else installed."""
 
-    model_config = SettingsConfigDict(env_prefix="FMX_", frozen=True, env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_prefix="FMX_",
+        frozen=True,
+        env_ignore_empty=True,
+        hide_input_in_errors=True,  # URLs may hold passwords
+    )
 
     host: str = Field(default="127.0.0.1", description="Address the server binds to.")
     port: int = Field(default=8000, ge=0, le=65_535, description="Port; 0 takes a free one.")
@@ -73,15 +90,49 @@ class Settings(BaseSettings):
     def _absolute(cls, path: Path | None) -> Path | None:
         return None if path is None else path.expanduser().absolute()
 
+    @field_validator("database_url")
+    @classmethod
+    def _is_served_database(cls, text: str) -> str:
+        if text and not _is_database(text):
+            raise ValueError("postgresql://… and sqlite:////file are served")
+        return text
+
+    @field_validator("broker_url")
+    @classmethod
+    def _is_served_broker(cls, text: str) -> str:
+        if text and urlsplit(text).scheme not in _BROKERS:
+            raise ValueError("redis://…, rediss://… and redis+socket:///… are served")
+        return text
+
+    @field_validator("storage_url")
+    @classmethod
+    def _is_served_storage(cls, text: str) -> str:
+        parts = urlsplit(text)
+        is_file = parts.scheme == "file" and parts.netloc in {"", "localhost"}
+        if text and not (is_file and len(parts.path) > 1):
+            raise ValueError("file:///folder is served")
+        return text
+
+    @model_validator(mode="after")
+    def _outlasts_a_heartbeat(self) -> Self:
+        if self.lease_seconds < 2 * self.heartbeat_seconds:
+            raise ValueError("lease_seconds must be twice heartbeat_seconds at least")
+        return self
+
     @property
     def database(self) -> str:
         """The database's URL, with the driver that is installed."""
         if not self.database_url:
-            return f"sqlite:///{self.data_dir / 'fmx.sqlite3'}"
-        for scheme in ("postgresql://", "postgres://"):
-            if self.database_url.startswith(scheme):
-                return "postgresql+psycopg://" + self.database_url.removeprefix(scheme)
-        return self.database_url
+            url = URL.create("sqlite", database=str(self.data_dir / "fmx.sqlite3"))
+            return url.render_as_string()
+        return _POSTGRES.sub("postgresql+psycopg://", self.database_url)
+
+    @property
+    def storage_dir(self) -> Path:
+        """Where the blobs lie."""
+        if not self.storage_url:
+            return self.data_dir / "blobs"
+        return Path(unquote(urlsplit(self.storage_url).path))
 
     @property
     def broker_dir(self) -> Path:
@@ -99,7 +150,25 @@ class Settings(BaseSettings):
         return self.data_dir / "scratch"
 
 
+def _is_database(text: str) -> bool:
+    try:
+        url = make_url(_POSTGRES.sub("postgresql+psycopg://", text))
+    except (ArgumentError, ValueError):  # the latter for a port that is no number
+        return False
+    if url.drivername == "sqlite":  # in memory, each connection would have a record of its own
+        return bool(url.database) and not (url.database or "").startswith((":memory:", "file:"))
+    return url.drivername == "postgresql+psycopg"
+
+
+def find_unknown(environment: Mapping[str, str]) -> list[str]:
+    """Variables with our prefix that set nothing, such as misspelled ones."""
+    known = {f"FMX_{name.upper()}" for name in Settings.model_fields}
+    return sorted(n for n in environment if n.upper().startswith("FMX_") and n.upper() not in known)
+
+
 @functools.cache
 def get_settings() -> Settings:
-    """The settings of this process, read once."""
+    """The settings of this process, read once. Raises pydantic.ValidationError."""
+    for name in find_unknown(os.environ):
+        _log.warning("%s is set, but there is no such setting", name)
     return Settings()

@@ -1,5 +1,6 @@
 """The states of jobs and runs, which may follow which, and the one function that moves them."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Protocol
@@ -43,15 +44,31 @@ class Role(StrEnum):
 ACTIVE = frozenset({State.RUNNING, State.CANCELLING})
 ENDED = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED})
 
-TRANSITIONS: dict[State, frozenset[State]] = {
+Transitions = Mapping[State, frozenset[State]]
+
+JOB_TRANSITIONS: Transitions = {
+    State.QUEUED: frozenset({State.RUNNING, State.CANCELLED}),
+    State.RUNNING: frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLING}),
+    State.CANCELLING: frozenset({State.CANCELLED}),
+    State.SUCCEEDED: frozenset(),
+    State.FAILED: frozenset({State.QUEUED}),  # by a retry
+    State.CANCELLED: frozenset({State.QUEUED}),  # by a retry
+}
+
+TRAINING_TRANSITIONS: Transitions = {
     State.QUEUED: frozenset({State.RUNNING, State.CANCELLED, State.FAILED}),
     # Back to the queue: handed back by a worker that stops, or its lease ran out.
     State.RUNNING: frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLING, State.QUEUED}),
     State.CANCELLING: frozenset({State.CANCELLED}),
-    # Back to the queue by a retry; a collation also after it succeeded, to be made anew.
+    State.SUCCEEDED: frozenset(),
+    State.FAILED: frozenset({State.QUEUED}),  # by a retry
+    State.CANCELLED: frozenset({State.QUEUED}),  # by a retry
+}
+
+# The tables of a job of which a run is retried are made anew.
+COLLATION_TRANSITIONS: Transitions = {
+    **TRAINING_TRANSITIONS,
     State.SUCCEEDED: frozenset({State.QUEUED}),
-    State.FAILED: frozenset({State.QUEUED}),
-    State.CANCELLED: frozenset({State.QUEUED}),
 }
 
 
@@ -65,9 +82,11 @@ class Stateful(Protocol):
     finished_at: datetime | None
 
 
-def move(thing: Stateful, to: State, reason: Reason | None = None) -> None:
+def move(
+    thing: Stateful, to: State, transitions: Transitions, reason: Reason | None = None
+) -> None:
     """Puts a job or run into another state. Raises TransitionError where that is illegal."""
-    if to not in TRANSITIONS[thing.state]:
+    if to not in transitions[thing.state]:
         raise TransitionError(type(thing).__name__.lower(), thing.id, thing.state, to)
     now = datetime.now(UTC)
     thing.state = to

@@ -7,10 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import JSON, BigInteger, DateTime, Dialect, ForeignKey, Index, String, TypeDecorator
-from sqlalchemy.dialects.postgresql import JSONB
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field, SQLModel, col
 
-from fmx_store.ids import new_id
+from fmx_store.ids import ID_LENGTH, new_id
 from fmx_store.states import Reason, Role, State
 
 
@@ -47,12 +46,23 @@ class Word(TypeDecorator[str]):
         return None if value is None else self.kind(value)
 
 
+# Every constraint has a name that a migration can call it by.
+SQLModel.metadata.naming_convention = {
+    "ix": "ix_%(table_name)s_%(column_0_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
 def now() -> datetime:
     """The present moment in UTC."""
     return datetime.now(UTC)
 
 
-_Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+# As text on both databases: what comes out is what went in, the order and each number's digits too.
+_Json = JSON(none_as_null=True)
 
 
 class Job(SQLModel, table=True):
@@ -61,10 +71,10 @@ class Job(SQLModel, table=True):
     __table_args__ = (
         Index("ix_job_kind_id", "kind", "id"),
         Index("ix_job_state_id", "state", "id"),
-        Index("ix_job_spec_hash", "spec_hash", "state"),
+        Index("ix_job_kind_state_id", "kind", "state", "id"),
     )
 
-    id: str = Field(default_factory=new_id, primary_key=True, max_length=26)
+    id: str = Field(default_factory=new_id, primary_key=True, max_length=ID_LENGTH)
     kind: str = Field(max_length=20)
     preset: str = Field(max_length=20)
     name: str | None = Field(default=None, max_length=128)
@@ -89,7 +99,9 @@ class JobTag(SQLModel, table=True):
     __table_args__ = (Index("ix_job_tag_tag", "tag", "job_id"),)
 
     job_id: str = Field(
-        sa_column_args=(ForeignKey("job.id", ondelete="CASCADE"),), primary_key=True
+        sa_column_args=(ForeignKey("job.id", ondelete="CASCADE"),),
+        primary_key=True,
+        max_length=ID_LENGTH,
     )
     tag: str = Field(primary_key=True, max_length=64)
 
@@ -103,12 +115,13 @@ class Run(SQLModel, table=True):
 
     __table_args__ = (
         Index("ix_run_job", "job_id", "position", unique=True),
-        Index("ix_run_reuse", "training_hash", "state"),
-        Index("ix_run_due", "state", "waiting_for", "priority", "job_id", "position"),
+        Index("ix_run_reuse", "training_hash", "state", "id"),
     )
 
-    id: str = Field(default_factory=new_id, primary_key=True, max_length=26)
-    job_id: str = Field(sa_column_args=(ForeignKey("job.id", ondelete="CASCADE"),))
+    id: str = Field(default_factory=new_id, primary_key=True, max_length=ID_LENGTH)
+    job_id: str = Field(
+        sa_column_args=(ForeignKey("job.id", ondelete="CASCADE"),), max_length=ID_LENGTH
+    )
     position: int
     name: str = Field(max_length=128)
     role: Role = Field(sa_type=Word(Role))
@@ -116,7 +129,7 @@ class Run(SQLModel, table=True):
     priority: int
     training: dict[str, Any] | None = Field(default=None, sa_type=_Json)
     training_hash: str | None = Field(default=None, max_length=64)
-    reused_from: str | None = Field(default=None, max_length=26)
+    reused_from: str | None = Field(default=None, max_length=ID_LENGTH)
     state: State = Field(default=State.QUEUED, sa_type=Word(State))
     reason: Reason | None = Field(default=None, sa_type=Word(Reason))
     error: dict[str, Any] | None = Field(default=None, sa_type=_Json)
@@ -136,6 +149,18 @@ class Run(SQLModel, table=True):
     finished_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
+# In the order of claims; the device last, so that runs of another one are passed over within it.
+Index(
+    "ix_run_due",
+    col(Run.state),
+    col(Run.waiting_for),
+    col(Run.priority).desc(),
+    col(Run.job_id),
+    col(Run.position),
+    col(Run.device),
+)
+
+
 class RunNeed(SQLModel, table=True):
     """A run (`run_id`) that waits for another one (`needs_id`)."""
 
@@ -143,10 +168,14 @@ class RunNeed(SQLModel, table=True):
     __table_args__ = (Index("ix_run_need_needs", "needs_id"),)
 
     run_id: str = Field(
-        sa_column_args=(ForeignKey("run.id", ondelete="CASCADE"),), primary_key=True
+        sa_column_args=(ForeignKey("run.id", ondelete="CASCADE"),),
+        primary_key=True,
+        max_length=ID_LENGTH,
     )
     needs_id: str = Field(
-        sa_column_args=(ForeignKey("run.id", ondelete="CASCADE"),), primary_key=True
+        sa_column_args=(ForeignKey("run.id", ondelete="CASCADE"),),
+        primary_key=True,
+        max_length=ID_LENGTH,
     )
 
 
@@ -154,7 +183,9 @@ class Metric(SQLModel, table=True):
     """One epoch of a run; the columns are those of fmx_ml.sinks.EpochMetrics."""
 
     run_id: str = Field(
-        sa_column_args=(ForeignKey("run.id", ondelete="CASCADE"),), primary_key=True
+        sa_column_args=(ForeignKey("run.id", ondelete="CASCADE"),),
+        primary_key=True,
+        max_length=ID_LENGTH,
     )
     epoch: int = Field(primary_key=True)
     attempt: int
@@ -176,9 +207,15 @@ class Blob(SQLModel, table=True):
 class Pin(SQLModel, table=True):
     """Keeps a blob while an attempt that has stored it is on its way to commit."""
 
-    sha256: str = Field(sa_column_args=(ForeignKey("blob.sha256"),), primary_key=True)
+    __table_args__ = (Index("ix_pin_run", "run_id"),)
+
+    sha256: str = Field(
+        sa_column_args=(ForeignKey("blob.sha256"),), primary_key=True, max_length=64
+    )
     run_id: str = Field(
-        sa_column_args=(ForeignKey("run.id", ondelete="CASCADE"),), primary_key=True
+        sa_column_args=(ForeignKey("run.id", ondelete="CASCADE"),),
+        primary_key=True,
+        max_length=ID_LENGTH,
     )
     attempt: int = Field(primary_key=True)
 
@@ -189,10 +226,14 @@ class Artifact(SQLModel, table=True):
     __table_args__ = (Index("ix_artifact_sha256", "sha256"), Index("ix_artifact_run", "run_id"))
 
     job_id: str = Field(
-        sa_column_args=(ForeignKey("job.id", ondelete="CASCADE"),), primary_key=True
+        sa_column_args=(ForeignKey("job.id", ondelete="CASCADE"),),
+        primary_key=True,
+        max_length=ID_LENGTH,
     )
     path: str = Field(primary_key=True, max_length=300)
-    run_id: str = Field(sa_column_args=(ForeignKey("run.id", ondelete="CASCADE"),))
+    run_id: str = Field(
+        sa_column_args=(ForeignKey("run.id", ondelete="CASCADE"),), max_length=ID_LENGTH
+    )
     sha256: str = Field(sa_column_args=(ForeignKey("blob.sha256"),), max_length=64)
     size_bytes: int = Field(sa_type=BigInteger)
     media_type: str = Field(max_length=100)
@@ -204,9 +245,15 @@ class Model(SQLModel, table=True):
 
     __table_args__ = (Index("ix_model_job", "job_id"),)
 
-    id: str = Field(default_factory=new_id, primary_key=True, max_length=26)
-    run_id: str = Field(sa_column_args=(ForeignKey("run.id", ondelete="CASCADE"),), unique=True)
-    job_id: str = Field(sa_column_args=(ForeignKey("job.id", ondelete="CASCADE"),))
+    id: str = Field(default_factory=new_id, primary_key=True, max_length=ID_LENGTH)
+    run_id: str = Field(
+        sa_column_args=(ForeignKey("run.id", ondelete="CASCADE"),),
+        unique=True,
+        max_length=ID_LENGTH,
+    )
+    job_id: str = Field(
+        sa_column_args=(ForeignKey("job.id", ondelete="CASCADE"),), max_length=ID_LENGTH
+    )
     kind: str = Field(max_length=20)
     run_name: str = Field(max_length=128)
     dataset: str = Field(max_length=40)
@@ -219,11 +266,13 @@ class Event(SQLModel, table=True):
     """What happened to a job, in order; `seq` is the job's version that the event made."""
 
     job_id: str = Field(
-        sa_column_args=(ForeignKey("job.id", ondelete="CASCADE"),), primary_key=True
+        sa_column_args=(ForeignKey("job.id", ondelete="CASCADE"),),
+        primary_key=True,
+        max_length=ID_LENGTH,
     )
     seq: int = Field(primary_key=True)
     type: str = Field(max_length=40)
-    run_id: str | None = Field(default=None, max_length=26)
+    run_id: str | None = Field(default=None, max_length=ID_LENGTH)
     attempt: int | None = None
     data: dict[str, Any] = Field(sa_type=_Json)
     at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
@@ -232,7 +281,9 @@ class Event(SQLModel, table=True):
 class Idempotency(SQLModel, table=True):
     """The answer that was given to a request with an Idempotency-Key."""
 
+    __table_args__ = (Index("ix_idempotency_job", "job_id"),)
+
     key: str = Field(primary_key=True, max_length=255)
     request_hash: str = Field(max_length=64)
-    job_id: str = Field(max_length=26)
+    job_id: str = Field(max_length=ID_LENGTH)
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)

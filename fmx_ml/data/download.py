@@ -39,7 +39,10 @@ def _fetch(folder: Path, timeout_seconds: float) -> None:
     torchvision sets no timeout of its own, and a socket's does not cover the look-up of a name:
     so the thread is given up where nothing arrives, and the socket's timeout ends it later.
     """
-    from torchvision.datasets import FashionMNIST  # noqa: PLC0415 - it imports torch: seconds
+    try:
+        from torchvision.datasets import FashionMNIST  # noqa: PLC0415 - it imports torch: seconds
+    except (ImportError, RuntimeError) as error:  # RuntimeError: it does not fit the torch there is
+        raise DownloadError(f"torchvision can't be used: {error}") from error
 
     failures: list[Exception] = []
 

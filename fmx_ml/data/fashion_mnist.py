@@ -90,7 +90,7 @@ def _read_verified(place: Path, name: str, problems: list[str]) -> bytes | None:
         for folder in (place, place / "FashionMNIST" / "raw", place / "raw")
         for file in (name, f"{name}.gz")
     ]
-    found = [path for path in candidates if path.is_file()]
+    found = [path for path in candidates if _is_file(path)]
     for path in found:
         problem, content = _read(path)
         if problem is None and hashlib.sha256(content).hexdigest() == CHECKSUMS[name]:
@@ -101,6 +101,13 @@ def _read_verified(place: Path, name: str, problems: list[str]) -> bytes | None:
     if not found:
         problems.append(f"{place}: no {name}")
     return None
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a folder on the way may not be entered
+        return False
 
 
 def _read(path: Path) -> tuple[str | None, bytes]:

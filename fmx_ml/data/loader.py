@@ -32,9 +32,7 @@ class HalfData:
     checksums: Mapping[str, str]
 
 
-def load_half(
-    dataset: DatasetName, half: Half, split_seed: int, sources: DataSources
-) -> HalfData:
+def load_half(dataset: DatasetName, half: Half, split_seed: int, sources: DataSources) -> HalfData:
     """The half's pictures. Test pictures keep the data set's order, so a row is one picture.
 
     Raises:

@@ -4,7 +4,7 @@ Legend of shapes: N examples, H W pixels.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,4 +48,4 @@ class FullData:
     train: Pictures
     test: Pictures
     source: str
-    checksums: Mapping[str, str] = field(default_factory=dict[str, str])
+    checksums: Mapping[str, str]

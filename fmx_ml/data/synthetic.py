@@ -22,7 +22,7 @@ _SEED = 28  # one stand-in for all: runs differ by their own seeds
 _MAX_SHIFT = 3  # pixels
 _COARSE_SIDE = 5  # random values a side that a pattern is interpolated from
 _CONTRAST = (0.45, 0.9)  # of a picture's own pattern
-_OVERLAY = (0.0, 0.75)  # of the other pattern, as a part of its own
+_OVERLAY = (0.0, 0.9)  # of the other pattern, as a part of its own
 _NOISE = 0.22  # deviation, where pictures are 0 to 1
 _CHUNK = 10_000  # pictures made at once
 

@@ -30,12 +30,19 @@ def describe_device(device: torch.device) -> str:
 def cpu_threads(num_threads: int | None) -> Generator[int]:
     """Sets torch's threads for a while; None takes as many as are useful and there are."""
     before = torch.get_num_threads()
-    count = num_threads or min(_USEFUL_THREADS, len(os.sched_getaffinity(0)))
+    count = num_threads or min(_USEFUL_THREADS, _num_cpus())
     torch.set_num_threads(count)
     try:
         yield count
     finally:
         torch.set_num_threads(before)
+
+
+def _num_cpus() -> int:
+    """The processors that this process may use, where the system says; else all."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @contextmanager

@@ -75,9 +75,7 @@ def count_confusion(
     return cells.reshape(num_classes, num_classes).tolist()
 
 
-def score_classes(
-    confusion: Sequence[Sequence[int]], names: Sequence[str]
-) -> list[dict[str, Any]]:
+def score_classes(confusion: Sequence[Sequence[int]], names: Sequence[str]) -> list[dict[str, Any]]:
     """Precision, recall, F1 and support of each class; None where there is nothing to divide."""
     scores: list[dict[str, Any]] = []
     for label, name in enumerate(names):

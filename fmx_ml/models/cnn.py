@@ -4,6 +4,7 @@ Legend of shapes: N examples, C channels, H W pixels, K classes.
 """
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +32,7 @@ class Cnn(nn.Module):
             for layer in spec.layers()
         )
         sizes = spec.dense_sizes(num_classes)
-        self.denses = tuple(nn.Linear(*pair) for pair in zip(sizes, sizes[1:], strict=False))
+        self.denses = tuple(nn.Linear(*pair) for pair in pairwise(sizes))
         for number, conv in enumerate(self.convs, start=1):
             self.add_module(f"conv{number}", conv)
         for number, dense in enumerate(self.denses, start=1):

@@ -1,0 +1,34 @@
+"""`python -m api`: the server, on the settings' host and port.
+
+Exit status: 0 stopped by a signal, 1 can't listen, 2 a setting is wrong.
+"""
+
+import logging.config
+import sys
+
+from pydantic import ValidationError
+
+from api.main import create_app
+from api.server import Server, log_config
+from fmx_store.settings import get_settings
+
+FAILED, BAD_SETTINGS = 1, 2
+
+
+def main() -> int:
+    """Runs until a signal ends it; gives back the exit status."""
+    try:
+        settings = get_settings()
+        logging.config.dictConfig(log_config(settings.log_level))
+        server = Server(create_app(settings), settings)
+    except ValidationError as error:
+        for item in error.errors(include_url=False):
+            name = "_".join(str(part) for part in item["loc"]).upper()
+            print(f"FMX_{name}: {item['msg']}", file=sys.stderr)  # noqa: T201 - for the operator
+        return BAD_SETTINGS
+    server.run()
+    return 0 if server.started else FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""What routes ask for, as named types."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any, cast, get_args
+
+from fastapi import Depends, Path, Request
+
+from api import examples
+from api.json_body import read_json
+from api.pointers import ErrorItem
+from api.problems import invalid
+from api.schemas import Query
+from api.services import Services
+from fmx_store.blobs import BlobStore
+from fmx_store.database import Database
+from fmx_store.settings import Settings
+
+
+async def get_services(request: Request) -> Services:
+    return request.app.state.services
+
+
+async def get_app_settings(request: Request) -> Settings:
+    return request.app.state.services.settings
+
+
+async def get_db(request: Request) -> Database:
+    return request.app.state.services.db
+
+
+async def get_blobs(request: Request) -> BlobStore:
+    return request.app.state.services.blobs
+
+
+App = Annotated[Services, Depends(get_services)]
+AppSettings = Annotated[Settings, Depends(get_app_settings)]
+Db = Annotated[Database, Depends(get_db)]
+Blobs = Annotated[BlobStore, Depends(get_blobs)]
+
+
+async def _job_json(request: Request) -> Any:
+    settings = request.app.state.services.settings
+    return await read_json(request, settings.max_body_bytes, settings.max_json_depth)
+
+
+JobJson = Annotated[Any, Depends(_job_json)]
+
+# The record answers that there is no such thing to whatever has not the form of an id.
+JobId = Annotated[str, Path(description="A job's id.", examples=[examples.JOB_ID])]
+RunId = Annotated[str, Path(description="A run's id.", examples=[examples.RUN_ID])]
+ModelId = Annotated[str, Path(description="A model's id.", examples=[examples.MODEL_ID])]
+
+
+async def refuse_odd_query(request: Request) -> None:
+    """Raises ProblemError for query parameters of a path that has none, and for repeated ones."""
+    given = [name for name, _ in request.query_params.multi_items()]
+    if given and not _takes_query(request.scope["endpoint"]):
+        detail = "this path has no query parameters"
+        raise invalid([ErrorItem(f"?{given[0][:100]}", "extra_forbidden", detail)])
+    for name in request.query_params:
+        if given.count(name) > 1:
+            raise invalid([ErrorItem(f"?{name[:100]}", "repeated", "given more than once")])
+
+
+@functools.cache
+def _takes_query(endpoint: Callable[..., Any]) -> bool:
+    parameters = inspect.signature(endpoint).parameters.values()
+    kinds = [(*get_args(p.annotation), p.annotation)[0] for p in parameters]
+    return any(isinstance(k, type) and issubclass(k, cast("type", Query)) for k in kinds)

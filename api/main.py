@@ -1,0 +1,48 @@
+"""The server: an app made from settings, with everything it holds opened while it runs."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import Depends, FastAPI
+from starlette.staticfiles import StaticFiles
+
+from api import openapi, problems
+from api.dependencies import refuse_odd_query
+from api.envelope import Envelope
+from api.routes import artifacts, health, jobs, kinds, models, pages, runs
+from api.services import open_services
+from fmx_store.settings import Settings, get_settings
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The app; without settings, those of the environment. Nothing is opened before it starts."""
+    chosen = settings or get_settings()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        services = open_services(chosen)
+        app.state.services = services
+        try:
+            yield
+        finally:
+            await services.close()
+
+    app = FastAPI(
+        title="fmx",
+        version=version("fmx"),
+        description=openapi.DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+        dependencies=[Depends(refuse_odd_query)],
+    )
+    for module in (kinds, jobs, runs, artifacts, models, health, pages):
+        app.include_router(module.router)
+    app.mount("/static", StaticFiles(directory=pages.WEB / "static"))
+    app.add_middleware(Envelope)
+    problems.install(app)
+    openapi.install(app)
+    return app

@@ -1,0 +1,145 @@
+"""The OpenAPI document: what FastAPI can't see by itself, because bodies are parsed here."""
+
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+
+from api import examples, problems
+from api.json_body import JSON_TYPE
+from api.predict.uploads import FIELD, FORM_TYPE
+from api.schemas import PredictRequest, ProblemBody
+from fmx_ml.specs import REQUESTS
+
+Responses = dict[int | str, dict[str, Any]]
+
+_REF = "#/components/schemas/{model}"
+_ANY_PATH = (500, 503)  # what each path can answer
+
+DESCRIPTION = """Deep-learning experiments over HTTP: post a spec, watch it train, read its results
+beside the published ones, and predict with what was trained.
+
+A **job** is a submitted spec, a **run** one training in it, a **model** what a run leaves. Every
+error is a problem body (RFC 9457) whose `errors` point to the places in the request."""
+
+_HEADERS: dict[int, dict[str, str]] = {
+    405: {"Allow": "The methods that the path knows."},
+    503: {"Retry-After": "Seconds."},
+}
+
+
+def problem_responses(*statuses: int) -> Responses:
+    """The declaration of the problems that a path can answer, for its decorator."""
+    return {
+        status: {
+            "description": HTTPStatus(status).phrase,
+            "content": {
+                problems.MEDIA_TYPE: {
+                    "schema": {"$ref": _REF.format(model=ProblemBody.__name__)},
+                    "example": _problem_example(status),
+                }
+            },
+            "headers": {
+                name: {"description": text, "schema": {"type": "string"}}
+                for name, text in _HEADERS.get(status, {}).items()
+            },
+        }
+        for status in sorted({*statuses, *_ANY_PATH})
+    }
+
+
+def _problem_example(status: int) -> dict[str, Any]:
+    if status == HTTPStatus.UNPROCESSABLE_ENTITY:
+        return examples.PROBLEM
+    phrase = HTTPStatus(status).phrase
+    code = phrase.lower().replace(" ", "_")
+    changed = {"title": phrase, "status": status, "detail": phrase, "code": code, "errors": []}
+    return {**examples.PROBLEM, **changed}
+
+
+def answer(
+    status: int, example: Any, *, media_type: str = JSON_TYPE, description: str = "The answer."
+) -> Responses:
+    """The declaration of an answer with its example."""
+    return {status: {"description": description, "content": {media_type: {"example": example}}}}
+
+
+def file_answer(status: int, media_type: str, description: str) -> Responses:
+    """The declaration of an answer that is a file."""
+    schema = {"type": "string", "format": "binary"}
+    content = {media_type: {"schema": schema}}
+    return {status: {"description": description, "content": content}}
+
+
+def job_request_body() -> dict[str, Any]:
+    """The request body of a submission, for openapi_extra."""
+    models = [request.__name__ for request in REQUESTS.values()]
+    schemas = [{"$ref": _REF.format(model=name)} for name in models]
+    mapping = {kind: _REF.format(model=request.__name__) for kind, request in REQUESTS.items()}
+    schema = {"oneOf": schemas, "discriminator": {"propertyName": "kind", "mapping": mapping}}
+    content = {JSON_TYPE: {"schema": schema, "examples": examples.JOB_REQUESTS}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def predict_request_body() -> dict[str, Any]:
+    """The request body of a prediction, for openapi_extra."""
+    form = {
+        "type": "object",
+        "required": [FIELD],
+        "properties": {
+            FIELD: {
+                "type": "array",
+                "items": {"type": "string", "contentMediaType": "application/octet-stream"},
+                "description": "PNG, JPEG, WebP or BMP, of any size.",
+            }
+        },
+    }
+    content = {
+        JSON_TYPE: {
+            "schema": {"$ref": _REF.format(model=PredictRequest.__name__)},
+            "examples": examples.PREDICT_REQUESTS,
+        },
+        FORM_TYPE: {"schema": form},
+    }
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def header(name: str, description: str, example: str) -> dict[str, Any]:
+    """The declaration of a request header, for openapi_extra."""
+    return {
+        "name": name,
+        "in": "header",
+        "required": False,
+        "description": description,
+        "schema": {"type": "string"},
+        "example": example,
+    }
+
+
+def install(app: FastAPI) -> None:
+    """Makes the app's document complete."""
+
+    def make() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = get_openapi(
+                title=app.title,
+                version=app.version,
+                description=app.description,
+                routes=app.routes,
+                tags=app.openapi_tags,
+            )
+            schemas = document.setdefault("components", {}).setdefault("schemas", {})
+            for model in (ProblemBody, PredictRequest, *REQUESTS.values()):
+                _add_schema(schemas, model)
+            app.openapi_schema = document
+        return app.openapi_schema
+
+    app.openapi = make
+
+
+def _add_schema(schemas: dict[str, Any], model: type[BaseModel]) -> None:
+    schema = model.model_json_schema(ref_template=_REF)
+    schemas.update(schema.pop("$defs", {}))
+    schemas[model.__name__] = schema

@@ -1,0 +1,166 @@
+"""Every error of the server becomes a problem body (RFC 9457); one table says which and how."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, cast
+from urllib.parse import quote
+
+import orjson
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from api.pointers import ErrorItem, describe_invalid_request
+from fmx_store.errors import (
+    BlobError,
+    ConflictError,
+    CursorError,
+    IdempotencyError,
+    LimitError,
+    NotFoundError,
+)
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_SECONDS = 2  # a database that restarts is back in about this time
+
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+_DISK_FULL_SQLSTATE = "53100"  # PostgreSQL: disk_full
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a client is told of an error."""
+
+    status: int
+    code: str
+    detail: str
+    errors: Sequence[ErrorItem] = ()
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+class ProblemError(Exception):
+    """An error of a request that this room finds by itself."""
+
+    def __init__(self, problem: Problem) -> None:
+        """The problem is the answer."""
+        self.problem = problem
+        super().__init__(problem.detail)
+
+
+def refuse(
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    pointer: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> ProblemError:
+    """The error of a request that is refused; pointer is the one place in it, if it is one."""
+    errors = [] if pointer is None else [ErrorItem(pointer, code, detail)]
+    return ProblemError(Problem(status, code, detail, errors, headers or {}))
+
+
+def invalid(errors: Sequence[ErrorItem]) -> ProblemError:
+    """The error of a request that does not fit its schema."""
+    return ProblemError(_invalid(errors))
+
+
+def _database(error: DBAPIError) -> Problem:
+    full = "disk is full" in str(error.orig)
+    if full or getattr(error.orig, "sqlstate", None) == _DISK_FULL_SQLSTATE:
+        return Problem(507, "disk_full", "there is no room to record this")
+    return _UNREACHABLE
+
+
+def _http(error: HTTPException) -> Problem:
+    code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
+    detail = {
+        404: "there is nothing at this path",
+        405: "this path does not know this method",
+    }.get(error.status_code, error.detail)
+    return Problem(error.status_code, code, detail, headers=error.headers or {})
+
+
+_UNREACHABLE = Problem(
+    503,
+    "database_unavailable",
+    "the database can't be reached or is busy; try again",
+    headers={"Retry-After": str(RETRY_SECONDS)},
+)
+_INTERNAL = Problem(500, "internal_error", "the server failed; its log knows this request's id")
+
+# The first class in an error's line of descent that stands here decides.
+TABLE: dict[type[Exception], Callable[[Any], Problem]] = {
+    ProblemError: lambda e: e.problem,
+    RequestValidationError: lambda e: _invalid(describe_invalid_request(e.errors())),
+    NotFoundError: lambda e: Problem(404, e.code, str(e)),
+    IdempotencyError: lambda e: Problem(422, e.code, str(e)),
+    ConflictError: lambda e: Problem(409, ConflictError.code, str(e)),
+    LimitError: lambda e: Problem(422, e.code, str(e), [ErrorItem("/spec", e.code, str(e))]),
+    CursorError: lambda e: _invalid([ErrorItem("?cursor", e.code, "no list gave this cursor")]),
+    BlobError: lambda e: Problem(500, e.code, "a stored file is missing or damaged"),
+    OperationalError: _database,
+    InterfaceError: _database,
+    PoolTimeoutError: lambda _: _UNREACHABLE,
+    HTTPException: _http,
+    ClientDisconnect: lambda _: Problem(400, "client_disconnected", "the request broke off"),
+}
+
+
+def _invalid(errors: Sequence[ErrorItem]) -> Problem:
+    places = ", ".join(dict.fromkeys(e.pointer or "the body" for e in errors[:3]))
+    return Problem(422, "invalid", f"the request does not fit its schema: {places}", errors)
+
+
+def describe(error: Exception) -> Problem:
+    """The problem that an error is."""
+    for kind in type(error).__mro__:
+        if kind in TABLE:
+            return TABLE[cast("type[Exception]", kind)](error)
+    return _INTERNAL
+
+
+def render(request: Request, problem: Problem) -> Response:
+    """The answer that tells a problem."""
+    body = {
+        "type": "about:blank",
+        "title": HTTPStatus(problem.status).phrase,
+        "status": problem.status,
+        "detail": problem.detail,
+        "instance": quote(request.scope["path"]),
+        "code": problem.code,
+        "request_id": request.scope.get("state", {}).get("request_id"),
+        "errors": [vars(item) for item in problem.errors],
+    }
+    headers = {"Cache-Control": "no-store", **problem.headers}
+    return Response(orjson.dumps(body), problem.status, headers, MEDIA_TYPE)
+
+
+async def _handle(request: Request, error: Exception) -> Response:
+    problem = describe(error)
+    if problem.status == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers = {"Allow": ", ".join(_allowed_methods(request))}
+        problem = Problem(problem.status, problem.code, problem.detail, headers=headers)
+    return render(request, problem)
+
+
+def _allowed_methods(request: Request) -> list[str]:
+    """Every method that some route knows for the request's path."""
+    routes = request.app.router.routes
+    found = [
+        method
+        for method in _METHODS
+        if any(r.matches({**request.scope, "method": method})[0].value > 1 for r in routes)
+    ] or ["GET"]  # within a mount: static files
+    return ["HEAD", *found] if "GET" in found else found
+
+
+def install(app: FastAPI) -> None:
+    """Makes the table answer in place of FastAPI's own handlers."""
+    for kind in TABLE:
+        app.add_exception_handler(kind, _handle)

@@ -1,0 +1,70 @@
+"""Whether what the server depends on works, each looked at within a bound."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import anyio
+from sqlmodel import select
+
+from api.schemas import Check, Readiness
+from fmx_store.broker import check_broker
+from fmx_store.revision import EXPECTED_REVISION, get_revision
+
+if TYPE_CHECKING:
+    from api.services import Services
+
+CHECK_SECONDS = 5.0
+
+_LIMITER_THREADS = 16  # checks of their own, so that a hung database does not keep them waiting
+
+
+def _check_revision(services: "Services") -> None:
+    found = get_revision(services.db)
+    if found != EXPECTED_REVISION:
+        hint = "run `python -m migrations upgrade`"
+        raise RuntimeError(f"the tables are at revision {found}, not {EXPECTED_REVISION}: {hint}")
+
+
+def _check_database(services: "Services") -> None:
+    with services.db.read() as session:
+        session.exec(select(1))
+
+
+def _check_broker(services: "Services") -> None:
+    check_broker(services.celery, services.settings)
+
+
+async def look(services: "Services") -> Readiness:
+    """Looks at everything at once."""
+    looks: dict[str, Callable[[], None]] = {
+        "database": lambda: _check_database(services),
+        "broker": lambda: _check_broker(services),
+        "storage": services.blobs.check,
+        "migrations": lambda: _check_revision(services),
+    }
+    found: dict[str, Check] = {}
+    limiter = anyio.CapacityLimiter(_LIMITER_THREADS)
+
+    async def run(name: str, check: Callable[[], None]) -> None:
+        found[name] = await _try(check, limiter)
+
+    async with anyio.create_task_group() as group:
+        for name, check in looks.items():
+            group.start_soon(run, name, check)
+    if not all(found[name].ok for name in ("database", "storage", "migrations")):
+        status = "unavailable"
+    else:
+        status = "ok" if found["broker"].ok else "degraded"
+    return Readiness.model_validate({"status": status, "checks": {n: found[n] for n in looks}})
+
+
+async def _try(check: Callable[[], None], limiter: anyio.CapacityLimiter) -> Check:
+    try:
+        with anyio.fail_after(CHECK_SECONDS):
+            await anyio.to_thread.run_sync(check, abandon_on_cancel=True, limiter=limiter)
+    except TimeoutError:
+        return Check(ok=False, detail=f"no answer within {CHECK_SECONDS:g} s")
+    except Exception as error:  # noqa: BLE001 - whatever a dependency's client may raise
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        return Check(ok=False, detail=lines[0][:300])
+    return Check(ok=True, detail="works")

@@ -1,0 +1,157 @@
+"""Jobs: submit, list, show and wait, cancel, retry, delete; and what a job results in."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from api import examples
+from api.conditional import matches, preferred_wait
+from api.dependencies import App, AppSettings, Db, JobId, JobJson
+from api.openapi import answer, header, job_request_body, problem_responses
+from api.outcomes import require_manifest, require_results
+from api.paging import check_limit
+from api.schemas import JobBody, JobPage, JobQuery, ResultsBody
+from api.submissions import check_key, submit
+from api.views import job_bodies, job_body, job_etag, job_path
+from fmx_store import artifacts, jobs
+from fmx_store.states import ENDED, State
+from fmx_store.tables import Job
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+_WAIT_HEADERS = [
+    header("Prefer", "Wait for the job to end, or, with If-None-Match, to change.", "wait=30"),
+    header("If-None-Match", "The ETag of the body you have.", f'"{examples.JOB_ID}-3"'),
+]
+
+
+@router.post(
+    "",
+    status_code=202,
+    summary="Submit a job",
+    responses={
+        **answer(202, examples.JOB, description="Recorded; it runs when a worker is free."),
+        **problem_responses(400, 409, 413, 415, 422, 507),
+    },
+    openapi_extra=job_request_body(),
+)
+def post_job(
+    value: JobJson,
+    services: App,
+    response: Response,
+    idempotency_key: Annotated[
+        str | None, Header(description="With the same key the job is recorded once.")
+    ] = None,
+) -> JobBody:
+    submitted = submit(services, value, check_key(idempotency_key))
+    if submitted.replayed:
+        response.headers["Idempotent-Replayed"] = "true"
+    return _accepted(services.db, submitted.job, response)
+
+
+def _accepted(db: Db, job: Job, response: Response) -> JobBody:
+    response.headers["Location"] = job_path(job.id)
+    response.headers["ETag"] = job_etag(job)
+    return job_body(db, job)
+
+
+@router.get(
+    "",
+    summary="List jobs, newest first",
+    responses={**answer(200, examples.page(examples.JOB)), **problem_responses(422)},
+)
+def get_jobs(db: Db, settings: AppSettings, query: Annotated[JobQuery, Query()]) -> JobPage:
+    page = jobs.list_jobs(
+        db,
+        kind=query.kind,
+        state=query.state,
+        tag=query.tag,
+        limit=check_limit(query.limit, settings),
+        cursor=query.cursor,
+    )
+    return JobPage(items=job_bodies(db, page.items), next_cursor=page.next_cursor)
+
+
+@router.get(
+    "/{job_id}",
+    response_model=JobBody,
+    summary="Show a job, or wait for it",
+    responses={
+        **answer(200, examples.JOB),
+        304: {"description": "It is as in If-None-Match."},
+        **problem_responses(404, 422),
+    },
+    openapi_extra={"parameters": _WAIT_HEADERS},
+)
+async def get_job(job_id: JobId, request: Request, services: App, response: Response) -> Any:
+    known = request.headers.get("if-none-match")
+    wait = preferred_wait(request.headers.get("prefer"), services.settings.max_wait_seconds)
+    if wait is not None:
+        await _wait_for(services, job_id, wait, known)
+        response.headers["Preference-Applied"] = f"wait={wait}"
+    job = await run_in_threadpool(jobs.require_job, services.db, job_id)
+    response.headers["ETag"] = job_etag(job)
+    if matches(job_etag(job), known):
+        return Response(status_code=304, headers=dict(response.headers))
+    return await run_in_threadpool(job_body, services.db, job)
+
+
+async def _wait_for(services: App, job_id: str, seconds: int, known: str | None) -> None:
+    """Waits until the job is another one than the client knows, or, if it knows none, has ended."""
+
+    def is_done(version: int, state: State) -> bool:
+        if known is None:
+            return state in ENDED
+        return not matches(f'"{job_id}-{version}"', known)
+
+    await services.watch.wait(job_id, seconds, is_done)
+
+
+@router.post(
+    "/{job_id}/cancel",
+    status_code=202,
+    summary="Cancel a job",
+    responses={**answer(202, examples.JOB), **problem_responses(404, 409, 422)},
+)
+def cancel_job(job_id: JobId, db: Db, response: Response) -> JobBody:
+    return _accepted(db, jobs.cancel(db, job_id), response)
+
+
+@router.post(
+    "/{job_id}/retry",
+    status_code=202,
+    summary="Run again what did not succeed",
+    responses={**answer(202, examples.JOB), **problem_responses(404, 409, 422)},
+)
+def retry_job(job_id: JobId, db: Db, response: Response) -> JobBody:
+    return _accepted(db, jobs.retry(db, job_id), response)
+
+
+@router.delete(
+    "/{job_id}",
+    status_code=204,
+    summary="Delete a job, its models and its files",
+    responses={204: {"description": "Deleted."}, **problem_responses(404, 409, 422)},
+)
+def delete_job(job_id: JobId, services: App) -> None:
+    files = jobs.remove(services.db, job_id)
+    artifacts.collect(services.db, services.blobs, files)
+
+
+@router.get(
+    "/{job_id}/results",
+    summary="Show a job's tables, figures and comparisons",
+    responses={**answer(200, examples.RESULTS), **problem_responses(404, 409, 422)},
+)
+def get_results(job_id: JobId, db: Db) -> ResultsBody:
+    return require_results(db, job_id)
+
+
+@router.get(
+    "/{job_id}/manifest",
+    summary="Show what a job's results were made from",
+    responses={**answer(200, examples.MANIFEST), **problem_responses(404, 422)},
+)
+def get_manifest(job_id: JobId, db: Db) -> dict[str, Any]:
+    return require_manifest(db, job_id)

@@ -1,0 +1,69 @@
+"""What can be asked for: the kinds of experiment, and what a request would become."""
+
+from fastapi import APIRouter
+
+from api import examples
+from api.dependencies import App, JobJson
+from api.estimates import estimate
+from api.kinds import describe_kind, list_kinds
+from api.openapi import answer, job_request_body, problem_responses
+from api.schemas import KindBody, KindList, PlannedRunBody, ValidationBody
+from api.submissions import check_plan, check_request
+from fmx_ml.specs import KINDS, spec_hash
+from fmx_store.errors import NotFoundError
+
+router = APIRouter(prefix="/v1", tags=["kinds"])
+
+_KINDS = {
+    "items": [
+        {"kind": "q1", "title": examples.KIND["title"], "links": {"self": "/v1/kinds/q1"}},
+    ]
+}
+
+
+@router.get(
+    "/kinds",
+    summary="List the kinds of experiment",
+    responses={**answer(200, _KINDS), **problem_responses(422)},
+)
+async def get_kinds() -> KindList:
+    return KindList(items=list_kinds())
+
+
+@router.get(
+    "/kinds/{kind}",
+    summary="Show a kind: schema, defaults, presets, published figures",
+    responses={**answer(200, examples.KIND), **problem_responses(404, 422)},
+)
+async def get_kind(kind: str) -> KindBody:
+    for known in KINDS:
+        if known == kind:
+            return describe_kind(known)
+    raise NotFoundError("kind", kind)
+
+
+@router.post(
+    "/jobs/validate",
+    summary="Check a request without submitting it",
+    responses={**answer(200, examples.VALIDATION), **problem_responses(400, 413, 415, 422)},
+    openapi_extra=job_request_body(),
+)
+def validate_job(value: JobJson, services: App) -> ValidationBody:
+    request = check_request(value)
+    planned = check_plan(request, services.settings)
+    return ValidationBody(
+        kind=request.kind,
+        preset=request.preset,
+        spec=request.spec.model_dump(mode="json"),
+        spec_hash=spec_hash(request.kind, request.spec),
+        runs=[
+            PlannedRunBody(
+                name=run.name,
+                params=run.training.model_dump(mode="json"),
+                max_epochs=run.max_epochs,
+                needs=list(run.needs),
+            )
+            for run in planned
+        ],
+        estimate=estimate(services.db, request, planned),
+    )

@@ -1,0 +1,93 @@
+"""Runs, and their epochs as JSON or CSV."""
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+
+from api import examples
+from api.conditional import prefers_csv
+from api.dependencies import AppSettings, Db, JobId, RunId
+from api.openapi import answer, header, problem_responses
+from api.paging import check_limit, page_runs
+from api.schemas import MetricsBody, MetricsQuery, PageQuery, RunBody, RunPage
+from api.views import run_bodies
+from fmx_ml.sinks import EpochMetrics
+from fmx_store import jobs
+from fmx_store.metrics import read_metrics
+from fmx_store.states import Role
+
+router = APIRouter(prefix="/v1", tags=["runs"])
+
+CSV_TYPE = "text/csv"
+_CSV_EXAMPLE = "epoch,train_loss,train_accuracy,val_loss,val_accuracy,seconds\r\n1,0.3521,…\r\n"
+_ACCEPT = header("Accept", "text/csv for CSV.", CSV_TYPE)
+
+
+@router.get(
+    "/jobs/{job_id}/runs",
+    summary="List a job's runs",
+    responses={**answer(200, examples.page(examples.RUN)), **problem_responses(404, 422)},
+)
+def get_runs(
+    job_id: JobId, db: Db, settings: AppSettings, query: Annotated[PageQuery, Query()]
+) -> RunPage:
+    runs = [run for run in jobs.list_runs(db, job_id) if run.role is Role.TRAINING]
+    page = page_runs(runs, check_limit(query.limit, settings), query.cursor)
+    return RunPage(items=run_bodies(db, job_id, page.items), next_cursor=page.next_cursor)
+
+
+@router.get(
+    "/runs/{run_id}",
+    summary="Show a run",
+    responses={**answer(200, examples.RUN), **problem_responses(404, 422)},
+)
+def get_run(run_id: RunId, db: Db) -> RunBody:
+    run = jobs.require_run(db, run_id)
+    return run_bodies(db, run.job_id, [run])[0]
+
+
+@router.get(
+    "/runs/{run_id}/metrics",
+    response_model=MetricsBody,
+    summary="Show a run's epochs",
+    responses={
+        200: {
+            "description": "The epochs so far.",
+            "content": {
+                "application/json": {"example": examples.METRICS},
+                CSV_TYPE: {"schema": {"type": "string"}, "example": _CSV_EXAMPLE},
+            },
+        },
+        **problem_responses(404, 422),
+    },
+    openapi_extra={"parameters": [_ACCEPT]},
+)
+def get_metrics(
+    run_id: RunId,
+    db: Db,
+    request: Request,
+    response: Response,
+    query: Annotated[MetricsQuery, Query()],
+) -> Any:
+    run = jobs.require_run(db, run_id)
+    epochs = read_metrics(db, run.id, query.max_points)
+    columns = EpochMetrics.columns()
+    rows = [[getattr(epoch, column) for column in columns] for epoch in epochs]
+    response.headers["Vary"] = "Accept"
+    if query.format == "csv" or (
+        query.format is None and prefers_csv(request.headers.get("accept"))
+    ):
+        return Response(_to_csv(columns, rows), headers={"Vary": "Accept"}, media_type=CSV_TYPE)
+    return MetricsBody(run=run.id, columns=list(columns), rows=rows)
+
+
+def _to_csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """The table as CSV (RFC 4180); what is not known is empty."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\r\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return text.getvalue()

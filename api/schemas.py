@@ -1,0 +1,445 @@
+"""What goes out over HTTP, and the query parameters that come in."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
+
+from fmx_ml.results import Comparison, Erratum, Figure, Table
+from fmx_ml.specs import DatasetName, Int, Kind, Preset, Tag
+from fmx_store.states import Reason, State
+
+
+def format_time(moment: datetime) -> str:
+    """A moment as in every body: UTC, microseconds, Z."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+Moment = Annotated[
+    datetime,
+    PlainSerializer(format_time, return_type=str),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+Link = Annotated[str, Field(description="A path on this server.")]
+
+
+class Body(BaseModel):
+    """A value of an answer."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class Progress(Body):
+    """How far a job or run is; an early stop lowers the total when it happens."""
+
+    phase: str = Field(
+        description="queued, what the active run does, collating, or the state it ended in."
+    )
+    completed: int
+    total: int
+    unit: Literal["epoch"] = "epoch"
+    eta_seconds: float | None = Field(description="Null where it is not known yet.")
+
+
+class RunCounts(Body):
+    """How many trainings of a job are in each state."""
+
+    queued: int
+    running: int
+    cancelling: int
+    succeeded: int
+    failed: int
+    cancelled: int
+
+
+class JobLinks(Body):
+    """Where the parts of a job are."""
+
+    self: Link
+    runs: Link
+    results: Link
+    manifest: Link
+    artifacts: Link
+    archive: Link
+    cancel: Link
+    retry: Link
+
+
+class JobBody(Body):
+    """A job: one submitted spec."""
+
+    id: str
+    kind: Kind
+    preset: Preset
+    name: str | None
+    tags: list[str]
+    state: State
+    reason: Reason | None
+    error: dict[str, Any] | None = Field(
+        description="Of the run that failed: its name, a code, a message; a traceback if there is."
+    )
+    priority: int
+    time_limit_seconds: int | None
+    spec: dict[str, Any] = Field(description="Normalised: every field that was left out is there.")
+    spec_hash: str
+    created_at: Moment
+    started_at: Moment | None
+    finished_at: Moment | None
+    progress: Progress
+    runs: RunCounts
+    models: list[str] = Field(description="Ids of the models that its runs have left so far.")
+    links: JobLinks
+
+
+class RunLinks(Body):
+    """Where the parts of a run are."""
+
+    self: Link
+    job: Link
+    metrics: Link
+
+
+class RunBody(Body):
+    """A run: one training in a job."""
+
+    id: str
+    job: str
+    name: str
+    state: State
+    reason: Reason | None
+    error: dict[str, Any] | None
+    attempt: int = Field(description="How often a worker has begun it.")
+    device: str
+    params: dict[str, Any] = Field(description="All that its result depends on.")
+    progress: Progress
+    summary: dict[str, Any] = Field(description="Its figures; empty until it has succeeded.")
+    model: str | None
+    reused_from: str | None = Field(description="The run whose result was taken, if one was.")
+    created_at: Moment
+    started_at: Moment | None
+    finished_at: Moment | None
+    links: RunLinks
+
+
+class MetricsBody(Body):
+    """The epochs of a run; losses are means a picture, accuracies are in 0 to 1."""
+
+    run: str
+    columns: list[str]
+    rows: list[list[int | float | None]]
+
+
+class ResultsBody(Body):
+    """The tables of a job, ours beside the published."""
+
+    job: str
+    kind: Kind
+    preset: Preset
+    dataset: DatasetName
+    tables: list[Table]
+    figures: list[Figure]
+    comparisons: list[Comparison]
+    errata: list[Erratum]
+
+
+class SelfLink(Body):
+    """Where it is."""
+
+    self: Link
+
+
+class ArtifactBody(Body):
+    """A file of a job."""
+
+    path: str
+    size_bytes: int
+    sha256: str
+    media_type: str
+    created_at: Moment
+    run: str | None = Field(description="The name of the training it is of; null: of the job.")
+    links: SelfLink
+
+
+class ModelClass(Body):
+    """A class that a model knows."""
+
+    index: int = Field(
+        serialization_alias="class",
+        validation_alias=AliasChoices("class", "index"),
+        description="Fashion-MNIST's own index.",
+    )
+    label: str
+
+
+class ModelLinks(Body):
+    """Where the parts of a model are."""
+
+    self: Link
+    predict: Link
+    job: Link
+    onnx: Link
+    weights: Link
+    description: Link
+
+
+class ModelBody(Body):
+    """A model: what a finished run leaves for predictions."""
+
+    id: str
+    job: str
+    run: str
+    run_name: str
+    kind: Kind
+    dataset: DatasetName
+    classes: list[ModelClass]
+    val_accuracy: float | None
+    test_accuracy: float | None
+    created_at: Moment
+    links: ModelLinks
+
+
+class ModelDetail(ModelBody):
+    """A model with its whole model.json."""
+
+    description: dict[str, Any] = Field(description="model.json: architecture, input, outputs, …")
+
+
+class JobPage(Body):
+    """Jobs, newest first."""
+
+    items: list[JobBody]
+    next_cursor: str | None = Field(description="For the next page; null on the last one.")
+
+
+class RunPage(Body):
+    """Runs in the order of the job's plan."""
+
+    items: list[RunBody]
+    next_cursor: str | None
+
+
+class ArtifactPage(Body):
+    """Artifacts by path."""
+
+    items: list[ArtifactBody]
+    next_cursor: str | None
+
+
+class ModelPage(Body):
+    """Models, newest first."""
+
+    items: list[ModelBody]
+    next_cursor: str | None
+
+
+class PlannedRunBody(Body):
+    """A run that a job would have."""
+
+    name: str
+    params: dict[str, Any]
+    max_epochs: int
+    needs: list[str]
+
+
+class Estimate(Body):
+    """What a job may cost."""
+
+    epochs_at_most: int
+    seconds_at_most: float | None = Field(description="Its runs one after another; null: unknown.")
+    basis: str
+
+
+class ValidationBody(Body):
+    """What a request would become."""
+
+    kind: Kind
+    preset: Preset
+    spec: dict[str, Any]
+    spec_hash: str
+    runs: list[PlannedRunBody]
+    estimate: Estimate
+
+
+class KindItem(Body):
+    """A kind of experiment."""
+
+    kind: Kind
+    title: str
+    links: SelfLink
+
+
+class KindList(Body):
+    """The kinds of experiment."""
+
+    items: list[KindItem]
+
+
+class KindBody(Body):
+    """All about a kind of experiment."""
+
+    kind: Kind
+    title: str
+    description: str
+    json_schema: dict[str, Any] = Field(
+        serialization_alias="schema",
+        validation_alias=AliasChoices("schema", "json_schema"),
+        description="JSON Schema of the request.",
+    )
+    defaults: dict[str, Any] = Field(description='What {"kind": …} alone means.')
+    presets: dict[str, dict[str, Any]] = Field(description="What each preset puts into the spec.")
+    published: dict[str, Any] = Field(description="The figures that the report publishes.")
+
+
+class Prediction(Body):
+    """The classes of one picture; what was sent decides which of the optional members it has."""
+
+    label: str
+    index: int = Field(
+        serialization_alias="class",
+        validation_alias=AliasChoices("class", "index"),
+        description="Fashion-MNIST's own index of the label.",
+    )
+    probabilities: dict[str, float]
+    file: str | None = Field(default=None, description="Of a file: its name.")
+    width: int | None = Field(default=None, description="Of a file: pixels, the right way up.")
+    height: int | None = None
+    inverted: bool | None = Field(
+        default=None, description="Of a file: whether its background was light and so inverted."
+    )
+    row: int | None = Field(default=None, description="Of a row of the test set.")
+    actual: str | None = Field(default=None, description="Of a row of the test set: its label.")
+
+
+class PredictionsBody(Body):
+    """A prediction for each picture, in the order they were sent."""
+
+    model: str
+    predictions: list[Prediction]
+
+
+class Health(Body):
+    """The process is alive."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Check(Body):
+    """Whether something that the server needs works."""
+
+    ok: bool
+    detail: str
+
+
+class Readiness(Body):
+    """Whether the server can do its work; degraded: it takes jobs, but they start later."""
+
+    status: Literal["ok", "degraded", "unavailable"]
+    checks: dict[Literal["database", "broker", "storage", "migrations"], Check]
+
+
+class ProblemItem(Body):
+    """One place in the request and what is wrong there."""
+
+    pointer: str = Field(description="JSON pointer into the body; ?name for a query parameter.")
+    code: str
+    detail: str
+
+
+class ProblemBody(Body):
+    """Why a request failed (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    code: str = Field(description="Stable, for programs.")
+    request_id: str
+    errors: list[ProblemItem]
+
+
+class Query(BaseModel):
+    """The query parameters of a path; others are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Cursor = Annotated[
+    str | None, Field(max_length=600, description="The next_cursor of the page before.")
+]
+
+
+class PageQuery(Query):
+    """Which page of a list."""
+
+    limit: int = Field(default=50, ge=1, description="Items at most; the server's bound is 200.")
+    cursor: Cursor = None
+
+
+class JobQuery(PageQuery):
+    """Which jobs."""
+
+    kind: Kind | None = None
+    state: State | None = None
+    tag: Tag | None = None
+
+
+class ModelQuery(PageQuery):
+    """Which models."""
+
+    job: str | None = Field(
+        default=None, pattern="^[0-9A-Za-z]{26}$", description="Only those of this job."
+    )
+
+
+class MetricsQuery(Query):
+    """How many epochs, and in which format."""
+
+    max_points: int | None = Field(
+        default=None, ge=1, le=10_000, description="Epochs at most, evenly thinned."
+    )
+    format: Literal["json", "csv"] | None = Field(
+        default=None, description="Goes before the Accept header."
+    )
+
+
+class ArtifactQuery(Query):
+    """How a file is shown."""
+
+    inline: bool = Field(
+        default=False, description="Show PNG, CSV, JSON and text in the browser, not as download."
+    )
+
+
+class ArchiveQuery(Query):
+    """What goes into the archive."""
+
+    prefix: str = Field(default="", max_length=300, description="Only paths that begin like this.")
+
+
+class PredictRequest(BaseModel):
+    """Pictures as pixels, or rows of the model's test set: one of the two."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    images: (
+        list[
+            Annotated[
+                list[
+                    Annotated[
+                        list[Annotated[Int, Field(ge=0, le=255)]],
+                        Field(min_length=28, max_length=28),
+                    ]
+                ],
+                Field(min_length=28, max_length=28),
+            ]
+        ]
+        | None
+    ) = Field(
+        default=None,
+        min_length=1,
+        description="Each 28 rows of 28 numbers, 0 (background) to 255, from the top left.",
+    )
+    test_rows: list[Annotated[Int, Field(ge=0)]] | None = Field(
+        default=None, min_length=1, description="Rows of the model's test set, from 0."
+    )

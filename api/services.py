@@ -1,0 +1,98 @@
+"""What the server holds while it runs: opened once at its start, closed at its end."""
+
+import asyncio
+import os
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import anyio
+from celery import Celery
+
+from api.predict.catalogue import Catalogue
+from api.problems import refuse
+from api.waiting import JobWatch
+from fmx_store import jobs
+from fmx_store.blobs import BlobStore, open_store
+from fmx_store.broker import Doorbell, make_celery
+from fmx_store.database import Database
+from fmx_store.maintenance import Maintenance
+from fmx_store.settings import Settings
+
+
+class InFlight:
+    """The idempotency keys whose requests are being served by this process."""
+
+    def __init__(self) -> None:
+        self._keys: set[str] = set()
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def hold(self, key: str) -> Generator[None]:
+        """Raises ProblemError (409) where another request with the key is not answered yet."""
+        with self._lock:
+            if key in self._keys:
+                detail = "a request with this idempotency key is being served"
+                raise refuse(409, "in_flight", detail, headers={"Retry-After": "1"})
+            self._keys.add(key)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._keys.discard(key)
+
+
+@dataclass
+class Services:
+    """Everything that a route may need."""
+
+    settings: Settings
+    db: Database
+    celery: Celery
+    doorbell: Doorbell
+    blobs: BlobStore
+    maintenance: Maintenance
+    watch: JobWatch
+    catalogue: Catalogue
+    in_flight: InFlight = field(default_factory=InFlight)
+    # Decoding and inference are arithmetic: more of them at once than cores only takes memory.
+    predict_limiter: anyio.CapacityLimiter = field(
+        default_factory=lambda: anyio.CapacityLimiter(max(2, os.cpu_count() or 1))
+    )
+
+    def stop_waiting(self) -> None:
+        """Lets every long poll answer now. Must be called in the event loop's thread."""
+        self.watch.stop()
+
+    async def close(self) -> None:
+        """Ends the threads and closes the connections."""
+        self.stop_waiting()
+        await asyncio.to_thread(self.maintenance.stop)
+        await asyncio.to_thread(self.doorbell.close)
+        await asyncio.to_thread(self.db.close)
+        self.celery.close()
+
+
+def open_services(settings: Settings) -> Services:
+    """Opens the record, the broker and the store, and starts the maintenance of the record.
+
+    The database and the broker need not answer: what is down now may be up later.
+    """
+    db = Database(settings.database)
+    celery = make_celery(settings)
+    doorbell = Doorbell(celery)
+    db.on_commit = doorbell.ring
+    blobs = open_store(settings)
+    services = Services(
+        settings=settings,
+        db=db,
+        celery=celery,
+        doorbell=doorbell,
+        blobs=blobs,
+        maintenance=Maintenance(db, blobs, settings, doorbell.remind),
+        watch=JobWatch(lambda job_id: jobs.get_version(db, job_id)),
+        catalogue=Catalogue(db, blobs, settings),
+    )
+    services.maintenance.start()
+    return services

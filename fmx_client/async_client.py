@@ -1,0 +1,134 @@
+"""The client for asyncio; the same methods, to be awaited or iterated with `async for`."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from typing import Concatenate, ParamSpec, Self, TypeVar
+
+import httpx
+
+from fmx_client import calls
+from fmx_client.connection import describe, find_url, http_options
+from fmx_client.errors import FmxClientError
+from fmx_client.wire import Answer, Call, Emit, Flow, Pause, Steps, Task, Wire
+
+P = ParamSpec("P")
+I = TypeVar("I")  # noqa: E741 - items of an iteration
+R = TypeVar("R")
+
+
+def _method(
+    flow: Callable[Concatenate[Wire, P], Task[R]],
+) -> "Callable[Concatenate[AsyncClient, P], Awaitable[R]]":
+    async def method(self: "AsyncClient", *args: P.args, **kwargs: P.kwargs) -> R:
+        steps = Steps(flow(self.wire, *args, **kwargs))
+        async for _ in self.drive(steps):
+            pass  # a task hands out nothing on its way
+        return steps.result
+
+    describe(method, flow)
+    return method
+
+
+def _iterator(
+    flow: Callable[Concatenate[Wire, P], Flow[I, None]],
+) -> "Callable[Concatenate[AsyncClient, P], AsyncIterator[I]]":
+    def method(self: "AsyncClient", *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[I]:
+        return self.drive(Steps(flow(self.wire, *args, **kwargs)))
+
+    describe(method, flow)
+    return method
+
+
+class AsyncClient:
+    """A server of fmx, over HTTP, for asyncio. Use it in an `async with` block, or close it.
+
+    Every method raises FmxClientError where something goes wrong (fmx_client.errors has the tree).
+    """
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        *,
+        retries: int = 3,
+        on_retry: Callable[[FmxClientError, float], None] | None = None,
+        headers: Mapping[str, str] | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        """Nothing is sent yet; the arguments are those of `Client`."""
+        url = find_url(base_url)
+        self.wire = Wire(url, retries=retries, on_retry=on_retry)
+        self._http = httpx.AsyncClient(transport=transport, **http_options(url, headers))
+
+    @property
+    def base_url(self) -> str:
+        """The server's address."""
+        return self.wire.base_url
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._http.aclose()
+
+    kinds = _method(calls.kinds)
+    kind = _method(calls.kind)
+    validate = _method(calls.validate)
+    submit = _method(calls.submit)
+    job = _method(calls.job)
+    jobs = _iterator(calls.jobs)
+    watch = _iterator(calls.watch)
+    wait = _method(calls.wait)
+    cancel = _method(calls.cancel)
+    retry = _method(calls.retry)
+    delete = _method(calls.delete)
+    run = _method(calls.run)
+    runs = _iterator(calls.runs)
+    metrics = _method(calls.metrics)
+    follow_metrics = _iterator(calls.follow_metrics)
+    results = _method(calls.results)
+    manifest = _method(calls.manifest)
+    artifacts = _iterator(calls.artifacts)
+    download = _method(calls.download)
+    archive = _method(calls.archive)
+    models = _iterator(calls.models)
+    model = _method(calls.model)
+    predict = _method(calls.predict)
+
+    async def drive(self, steps: Steps[I, R]) -> AsyncGenerator[I]:
+        """Does what a flow wants, step by step, and yields the items that it hands out."""
+        try:
+            while (step := steps.next()) is not None:
+                match step:
+                    case Emit():
+                        yield step.item
+                        steps.reply()
+                    case Pause():
+                        await asyncio.sleep(step.seconds)
+                        steps.reply()
+                    case Call():
+                        try:
+                            steps.reply(await self._send(step))
+                        except (httpx.RequestError, FmxClientError) as error:
+                            steps.fail(error)
+        finally:
+            steps.close()
+
+    async def _send(self, call: Call) -> Answer:
+        request = call.build(self._http)
+        response = await self._http.send(
+            request, stream=True, follow_redirects=call.follows_redirects
+        )
+        try:
+            receiver = call.takes(response)
+            if receiver is None:
+                return Answer.of(response, await response.aread())
+            receiver.begin(response.status_code, response.headers)
+            async for chunk in response.aiter_raw():
+                receiver.write(chunk)
+            return Answer.of(response)
+        finally:
+            await response.aclose()

@@ -1,0 +1,296 @@
+"""The command `fmx`: jobs, results, files and predictions of a server.
+
+It exits with 0 where all went well, 1 where something failed, 2 where the command or what it asked
+for was wrong, and 130 where it was interrupted or the job it waited for was cancelled.
+"""
+
+import json
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version as version_of
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fmx_client.downloads import place_in
+from fmx_client.requests import make_request
+from fmx_client.session import CANCELLED, USAGE, Commands, Session, exit_as, fail
+from fmx_client.terminal import views
+from fmx_client.types import Artifact, Job
+
+app = typer.Typer(
+    cls=Commands,
+    help="Experiments on a server: submit, watch, read results, predict.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+artifacts_app = typer.Typer(help="The files that a job left.", no_args_is_help=True)
+app.add_typer(artifacts_app, name="artifacts")
+
+Url = Annotated[
+    str | None,
+    typer.Option("--url", help="The server (else FMX_URL, else this machine).", metavar="URL"),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+JobName = Annotated[
+    str,
+    typer.Argument(metavar="JOB", help="A job's id, how it begins or ends, or `last`."),
+]
+
+
+@app.command()
+def submit(  # noqa: PLR0917 - typer makes its options of them
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="q1, …; `fmx kinds` lists them.")],
+    preset: Annotated[
+        str | None, typer.Option(help="report: as published; quick: a smoke version.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="What to call it.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="A tag; may be given again.")] = None,
+    priority: Annotated[int | None, typer.Option(help="0 to 9; 9 is served first.")] = None,
+    time_limit: Annotated[
+        int | None, typer.Option(metavar="SECONDS", help="Wall time that the job may take.")
+    ] = None,
+    assign: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="PATH=VALUE",
+            help="A value of the spec, as optimiser.learning_rate=0.01; may be given again.",
+        ),
+    ] = None,
+    spec: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="JSON: the spec or a whole request; - is stdin."),
+    ] = None,
+    reuse: Annotated[
+        bool, typer.Option("--reuse", help="Take equal runs that finished before.")
+    ] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until it has ended.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Wait, and show its progress.")] = False,
+    idempotency_key: Annotated[
+        str | None,
+        typer.Option(metavar="KEY", help="The same key submits once, however often it is sent."),
+    ] = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Submit a job."""
+    options = {
+        "preset": preset,
+        "name": name,
+        "tags": tag,
+        "priority": priority,
+        "time_limit_seconds": time_limit,
+        "reuse": reuse or None,
+    }
+    request = make_request(kind, spec, assign or (), options)
+    with Session(url, as_json) as session:
+        job = session.client.submit(request, idempotency_key=idempotency_key)
+        if wait or watch:
+            if not as_json:
+                session.console.print(job.id)
+            _finish(session, job.id, live=watch)
+        else:
+            session.put(job, job.id)
+
+
+def _finish(session: Session, job_id: str, *, live: bool) -> None:
+    """Waits for a job, prints how it ended, and exits so."""
+    try:
+        job = session.wait(job_id, live=live)
+    except KeyboardInterrupt:
+        fail(f"the job goes on (fmx watch {job_id}, fmx cancel {job_id})", CANCELLED)
+    if session.as_json or not live:
+        session.put(job, views.job(job, []))
+    elif job.error and job.error.message:
+        session.console.print(views.job(job, []))
+    exit_as(job)
+
+
+@app.command()
+def jobs(
+    kind: Annotated[str | None, typer.Option(help="Of this kind only.")] = None,
+    state: Annotated[str | None, typer.Option(help="In this state only.")] = None,
+    tag: Annotated[str | None, typer.Option(help="With this tag only.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """List jobs, newest first."""
+    with Session(url, as_json) as session:
+        found = list(session.client.jobs(kind=kind, state=state, tag=tag, limit=limit))
+        session.put(found, views.jobs(found))
+
+
+@app.command()
+def show(job: JobName, url: Url = None, as_json: AsJson = False) -> None:
+    """Show a job and its runs."""
+    with Session(url, as_json) as session:
+        found = session.client.job(session.find_job(job))
+        runs = [] if as_json else list(session.client.runs(found.id))
+        session.put(found, views.job(found, runs))
+
+
+@app.command()
+def watch(job: JobName, url: Url = None, as_json: AsJson = False) -> None:
+    """Show a job's progress until it has ended; exit as it ended."""
+    with Session(url, as_json) as session:
+        _finish(session, session.find_job(job), live=True)
+
+
+@app.command()
+def results(job: JobName, url: Url = None, as_json: AsJson = False) -> None:
+    """Show a job's tables, ours beside the published."""
+    with Session(url, as_json) as session:
+        body = session.client.results(session.find_job(job))
+        session.put(body, views.results(body))
+
+
+@artifacts_app.command("list")
+def list_artifacts(job: JobName, url: Url = None, as_json: AsJson = False) -> None:
+    """List a job's files."""
+    with Session(url, as_json) as session:
+        found = list(session.client.artifacts(session.find_job(job)))
+        session.put(found, views.artifacts(found))
+
+
+@artifacts_app.command("get")
+def get_artifacts(
+    job: JobName,
+    paths: Annotated[
+        list[str] | None, typer.Argument(metavar="PATH", help="Files, or folders of them.")
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where to put them.")] = Path(),
+    everything: Annotated[bool, typer.Option("--all", help="All of the job's files.")] = False,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Download files of a job; each is checked against its sha256."""
+    if bool(paths) == everything:
+        fail("name the files to get, or give --all", USAGE)
+    with Session(url, as_json) as session:
+        job_id = session.find_job(job)
+        chosen = _choose(list(session.client.artifacts(job_id)), paths or [])
+        got = [
+            (item, session.client.download(job_id, item, place_in(out, item.path)))
+            for item in chosen
+        ]
+        answer = [{**item.model_dump(mode="json"), "file": str(file)} for item, file in got]
+        session.put(answer, views.files(got))
+
+
+def _choose(items: Sequence[Artifact], paths: Sequence[str]) -> Sequence[Artifact]:
+    """The artifacts at or below each of the paths; all without any."""
+    if not paths:
+        return items
+    chosen: dict[str, Artifact] = {}
+    for path in paths:
+        folder = path.rstrip("/") + "/"
+        found = {i.path: i for i in items if i.path == path or i.path.startswith(folder)}
+        if not found:
+            fail(f"the job has no artifact {path}")
+        chosen |= found
+    return list(chosen.values())
+
+
+@app.command()
+def predict(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="FILE", help="Pictures.", exists=True, dir_okay=False),
+    ] = None,
+    test_row: Annotated[
+        list[int] | None,
+        typer.Option(metavar="N", min=0, help="A row of the test set; may be given again."),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="ID", help="Which model; else the newest.")
+    ] = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask a model what pictures show."""
+    if bool(files) == bool(test_row):
+        fail("give picture files, or --test-row N", USAGE)
+    with Session(url, as_json) as session:
+        model_id = session.find_model(model)
+        body = session.client.predict(model_id, files=files or None, test_rows=test_row or None)
+        names = [str(file) for file in files or []] or [f"test row {row}" for row in test_row or []]
+        session.put(body, views.predictions(body.predictions, names))
+
+
+@app.command()
+def cancel(job: JobName, url: Url = None, as_json: AsJson = False) -> None:
+    """Cancel a job."""
+    _order(url, as_json, job, "cancel")
+
+
+@app.command()
+def retry(job: JobName, url: Url = None, as_json: AsJson = False) -> None:
+    """Queue again what of a failed or cancelled job did not succeed."""
+    _order(url, as_json, job, "retry")
+
+
+def _order(url: str | None, as_json: bool, name: str, order: str) -> None:
+    with Session(url, as_json) as session:
+        ordered = {"cancel": session.client.cancel, "retry": session.client.retry}[order]
+        job: Job = ordered(session.find_job(name))
+        session.put(job, f"{job.id} {job.state}")
+
+
+@app.command()
+def delete(job: JobName, url: Url = None, as_json: AsJson = False) -> None:
+    """Delete a job and its files."""
+    with Session(url, as_json) as session:
+        job_id = session.find_job(job)
+        session.client.delete(job_id)
+        session.put({"deleted": job_id}, f"{job_id} deleted")
+
+
+@app.command()
+def kinds(
+    kind: Annotated[str | None, typer.Argument(metavar="KIND", help="One of them.")] = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the kinds of experiments, or show one with its defaults."""
+    with Session(url, as_json) as session:
+        if kind is None:
+            found = session.client.kinds()
+            session.put(found, views.kinds(found))
+        else:
+            one = session.client.kind(kind)
+            session.put(one, views.kind(one))
+
+
+@app.command()
+def models(
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """List models, newest first."""
+    with Session(url, as_json) as session:
+        found = list(session.client.models(limit=limit))
+        session.put(found, views.models(found))
+
+
+@app.command()
+def version(as_json: AsJson = False) -> None:
+    """Show this program's version."""
+    found = {"fmx": version_of("fmx"), "python": platform.python_version()}
+    if as_json:
+        print(json.dumps(found))
+    else:
+        print(f"fmx {found['fmx']} (Python {found['python']})")
+
+
+def main() -> None:
+    """Runs the command line."""
+    app(prog_name="fmx")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""A model's files: weights as safetensors, the JSON that rebuilds it, and a proved ONNX export.
+
+Legend of shapes: N examples, H W pixels, K classes.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load, save
+from torch import Tensor
+
+from fmx_ml.data.sources import Pictures
+from fmx_ml.engine.evaluate import predict, to_device
+from fmx_ml.errors import ExportError
+from fmx_ml.files import CARD_FILE, WEIGHTS_FILE
+from fmx_ml.model_card import ModelCard
+from fmx_ml.models import build
+from fmx_ml.models.cnn import Cnn
+from fmx_ml.onnx_graph import make_onnx
+
+TOLERANCE = 1e-5  # of a probability: float32 sums in another order differ by about 1e-6
+_BATCH_SIZE = 1_000  # pictures a call of onnxruntime
+
+
+@dataclass(frozen=True)
+class ExportCheck:
+    """How the export compares with the model over some pictures."""
+
+    num_pictures: int
+    max_abs_difference: float  # of a probability
+    num_different_predictions: int
+
+
+def save_weights(weights: dict[str, Tensor], path: Path) -> str:
+    """Writes the weights as safetensors; gives back the file's sha256 in hex."""
+    content = save({name: weight.cpu().contiguous() for name, weight in weights.items()})
+    path.write_bytes(content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def save_card(card: ModelCard, path: Path) -> None:
+    """Writes the JSON that rebuilds the model."""
+    path.write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def load_card(folder: Path) -> ModelCard:
+    """The card in a folder. Raises FileNotFoundError, pydantic.ValidationError."""
+    return ModelCard.model_validate_json((folder / CARD_FILE).read_bytes())
+
+
+def load_model(folder: Path) -> Cnn:
+    """The model in a folder, on the CPU and in eval mode, rebuilt from its card and weights.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        pydantic.ValidationError: the card is not one.
+        ExportError: the weights are damaged or belong to another card.
+    """
+    card = load_card(folder)
+    content = (folder / WEIGHTS_FILE).read_bytes()
+    if hashlib.sha256(content).hexdigest() != card.weights_sha256:
+        raise ExportError(f"{folder / WEIGHTS_FILE} is not the file that {CARD_FILE} describes")
+    model = build(card.architecture, card.num_classes, torch.Generator())
+    model.load_state_dict(load(content))
+    return model.eval()
+
+
+def export_onnx(model: Cnn, card: ModelCard, pictures: Pictures, path: Path) -> ExportCheck:
+    """Writes the ONNX export once it agrees with the model on all of the pictures.
+
+    The export takes raw pixels, float32 [N, 1, 28, 28] of 0 to 255, and holds everything in one
+    file.
+
+    Raises:
+        ExportError: a probability differs by TOLERANCE or more. Below it a prediction can differ
+            only where the two best classes lie within twice as much; such ties are counted.
+    """
+    weights = {name: weight.cpu().numpy() for name, weight in model.state_dict().items()}
+    content = make_onnx(card, weights).SerializeToString(deterministic=True)
+    theirs_NK = run_onnx(content, pictures)
+    ours_NK = predict(model, to_device(pictures, torch.device("cpu")))
+    check = _compare(ours_NK, theirs_NK)
+    path.write_bytes(content)
+    return check
+
+
+def run_onnx(content: bytes, pictures: Pictures) -> NDArray[np.float32]:
+    """The probabilities, [N, K], that onnxruntime gets from an export on the CPU."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3  # errors only
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    parts: list[Any] = [
+        session.run(["probabilities"], {"images": images_NHW[:, None].astype(np.float32)})[0]
+        for images_NHW in np.array_split(
+            pictures.images_NHW, max(1, len(pictures.labels_N) // _BATCH_SIZE)
+        )
+    ]
+    return np.concatenate(parts)
+
+
+def _compare(ours_NK: NDArray[np.float32], theirs_NK: NDArray[np.float32]) -> ExportCheck:
+    difference = float(np.abs(ours_NK - theirs_NK).max())
+    if not difference < TOLERANCE:  # so that NaN is refused too
+        raise ExportError(f"a probability of the export differs by {difference:.2g} from torch's")
+    differs_N = ours_NK.argmax(1) != theirs_NK.argmax(1)
+    return ExportCheck(len(ours_NK), difference, int(differs_N.sum()))

@@ -1,0 +1,50 @@
+"""A confusion matrix: the classes of the pictures down, what they were taken for across."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+
+from fmx_ml.plots.style import HEADER_INCHES, INK, MUTED, make_figure
+
+_CELL_WIDTH, _CELL_HEIGHT = 0.9, 0.75
+_LEFT, _RIGHT, _BOTTOM = 1.55, 1.0, 0.7  # inches for the names and the recalls
+_GAMMA = 0.4  # so that a few errors show beside hundreds of hits
+_DARK = 0.55  # of the colour scale; from there on figures are white
+
+
+def draw_confusion(
+    matrix: Sequence[Sequence[float]], names: Sequence[str], *, title: str, subtitle: str
+) -> Figure:
+    """A square of K x K counts, coloured by their part of the row, with each row's recall."""
+    counts = np.asarray(matrix, dtype=float)
+    parts = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    across, down = _CELL_WIDTH * len(names), _CELL_HEIGHT * len(names)
+    width, height = _LEFT + across + _RIGHT, HEADER_INCHES + down + _BOTTOM
+    figure = make_figure(width, height, title, subtitle)
+    axes = figure.add_axes((_LEFT / width, _BOTTOM / height, across / width, down / height))
+    scale = PowerNorm(_GAMMA, vmin=0, vmax=1)
+    axes.imshow(parts, cmap="Blues", norm=scale, aspect="auto")
+    for row, column in np.ndindex(*counts.shape):
+        dark = scale(parts[row, column]) > _DARK
+        axes.text(
+            column, row, _format(float(counts[row, column])), ha="center", va="center",
+            color="white" if dark else INK, fontweight="bold" if row == column else "normal",
+        )  # fmt: skip
+    axes.set_xticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_xlabel("predicted", color=MUTED)
+    axes.set_ylabel("actual", color=MUTED)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    recalls = axes.secondary_yaxis("right")
+    recalls.set_yticks(range(len(names)), [f"{parts[i, i]:.1%}" for i in range(len(names))])
+    recalls.tick_params(length=0)
+    recalls.spines[:].set_visible(False)
+    recalls.set_ylabel("recall", color=MUTED)
+    return figure
+
+
+def _format(count: float) -> str:
+    return f"{count:.0f}" if count == round(count) else f"{count:.1f}"

@@ -1,0 +1,21 @@
+"""Which revision of the tables this code was written for, and which one a database has."""
+
+from sqlalchemy import Connection, inspect, text
+
+from fmx_store.database import Database
+
+VERSION_TABLE = "fmx_alembic_version"
+EXPECTED_REVISION = "2026_11_23_first_record"
+
+
+def get_revision(db: Database) -> str | None:
+    """The revision of a database; None where it was never migrated."""
+    with db.read() as session:
+        return read_revision(session.connection())
+
+
+def read_revision(connection: Connection) -> str | None:
+    """`get_revision` over an open connection."""
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return None
+    return connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()  # noqa: S608 - our own name

@@ -1,0 +1,82 @@
+"""Models to predict with: real networks with drawn weights, exported as a run exports them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from ml_cases import miss, take_first
+from numpy.typing import NDArray
+from safetensors.numpy import save
+
+from fmx_ml.data import fashion_mnist
+from fmx_ml.data.classes import HALVES, names_of
+from fmx_ml.data.loader import load_half
+from fmx_ml.data.sources import DataSources, Pictures
+from fmx_ml.engine.evaluate import predict, to_device
+from fmx_ml.errors import DataUnavailableError
+from fmx_ml.export import export_onnx, save_card, save_weights
+from fmx_ml.files import CARD_FILE, ONNX_FILE, TEST_SET_FILE, WEIGHTS_FILE
+from fmx_ml.model_card import ModelCard, outputs_of
+from fmx_ml.models import build
+from fmx_ml.specs import CnnSpec, Half
+from fmx_store.settings import get_settings
+
+PER_CLASS = 40
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """The files of a run, and what its model says of its test pictures."""
+
+    files: dict[str, bytes]
+    half: Half
+    test: Pictures
+    probabilities_NK: NDArray[np.float32]
+
+
+def sources(cache: Path) -> DataSources:
+    """Where this machine has the data set."""
+    return DataSources(get_settings().dataset_dir, cache, download=False)
+
+
+def real_test_pictures(cache: Path) -> Pictures:
+    """All 10,000 test pictures."""
+    try:
+        return fashion_mnist.load(sources(cache)).test
+    except DataUnavailableError as error:
+        miss(str(error))
+
+
+def make_model_files(folder: Path, half: Half, seed: int) -> ModelFiles:
+    """A model of a half of the real data set, its test set 40 pictures a class."""
+    try:
+        test = take_first(load_half("fashion-mnist", half, 0, sources(folder)).test, PER_CLASS)
+    except DataUnavailableError as error:
+        miss(str(error))
+    spec = CnnSpec(conv_layers=1, channels=(4,))
+    model = build(spec, 5, torch.Generator().manual_seed(seed)).eval()
+    card = ModelCard(
+        architecture=spec,
+        num_classes=5,
+        class_names=names_of("fashion-mnist", half),
+        class_indices=HALVES[half],
+        outputs=outputs_of(spec, 5),
+        dataset="fashion-mnist",
+        half=half,
+        seed=seed,
+        split_seed=0,
+        best_epoch=1,
+        weights_sha256=save_weights(model.state_dict(), folder / WEIGHTS_FILE),
+    )
+    save_card(card, folder / CARD_FILE)
+    export_onnx(model, card, test, folder / ONNX_FILE)
+    content = save({"images": test.images_NHW, "labels": test.labels_N})
+    (folder / TEST_SET_FILE).write_bytes(content)
+    names = (WEIGHTS_FILE, CARD_FILE, ONNX_FILE, TEST_SET_FILE)
+    return ModelFiles(
+        files={name: (folder / name).read_bytes() for name in names},
+        half=half,
+        test=test,
+        probabilities_NK=predict(model, to_device(test, torch.device("cpu"))),
+    )

@@ -1,0 +1,165 @@
+"""Whether the server says truly what works and what does not."""
+
+import shutil
+import threading
+import time
+from collections.abc import Generator
+from pathlib import Path
+
+import httpx
+import psycopg
+import pytest
+from http_service import Service, problem, serve
+from services import Column, free_port, run_postgres, run_redis
+from sqlalchemy import text
+
+from fmx_store.settings import Settings
+
+CHECKS = {"database", "broker", "storage", "migrations"}
+
+
+def readiness(service: Service, status_code: int, status: str) -> dict[str, bool]:
+    """Which checks are well, of an answer that must be this one."""
+    answer = service.client.get("/readyz")
+    assert answer.status_code == status_code, answer.text
+    body = answer.json()
+    assert body["status"] == status, body
+    assert set(body["checks"]) == CHECKS
+    for check in body["checks"].values():
+        assert set(check) == {"ok", "detail"}
+        assert check["detail"]
+    return {name: check["ok"] for name, check in body["checks"].items()}
+
+
+def test_a_server_that_has_all_it_needs(column_service: Service) -> None:
+    assert column_service.get("/healthz") == {"status": "ok"}
+    assert readiness(column_service, 200, "ok") == dict.fromkeys(CHECKS, True)
+
+
+def test_tables_of_another_revision(service: Service) -> None:
+    with service.db.engine.begin() as connection:
+        connection.execute(text("UPDATE fmx_alembic_version SET version_num = 'x'"))
+    assert readiness(service, 503, "unavailable") == {
+        **dict.fromkeys(CHECKS, True),
+        "migrations": False,
+    }
+    detail = service.client.get("/readyz").json()["checks"]["migrations"]["detail"]
+    assert "python -m migrations upgrade" in detail
+
+
+def test_a_database_without_tables(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, port=0)
+    with serve(settings, tmp_path) as service:
+        assert readiness(service, 503, "unavailable")["migrations"] is False
+        problem(service.client.get("/v1/jobs"), 503, "database_unavailable")
+        assert service.get("/healthz") == {"status": "ok"}
+
+
+def test_a_store_that_can_not_be_written(service: Service) -> None:
+    shutil.rmtree(service.settings.storage_dir)
+    assert readiness(service, 503, "unavailable") == {
+        **dict.fromkeys(CHECKS, True),
+        "storage": False,
+    }
+
+
+def test_a_broker_that_is_down_delays_and_fails_nothing(
+    embedded_column: Column, tmp_path: Path
+) -> None:
+    settings = embedded_column.settings(port=0, broker_url=f"redis://127.0.0.1:{free_port()}/0")
+    with serve(settings, tmp_path) as service:
+        assert readiness(service, 200, "degraded") == {
+            **dict.fromkeys(CHECKS, True),
+            "broker": False,
+        }
+        began = time.monotonic()
+        assert service.submit()["state"] == "queued"
+        assert time.monotonic() - began < 2
+
+
+@pytest.fixture
+def broken_column(tmp_path: Path) -> Generator[Service]:
+    """A server whose database never answers."""
+    port = free_port()
+    settings = Settings(
+        data_dir=tmp_path, port=0, database_url=f"postgresql://x@127.0.0.1:{port}/nothing"
+    )
+    with serve(settings, tmp_path) as service:
+        yield service
+
+
+def test_a_database_that_was_never_there(broken_column: Service) -> None:
+    service = broken_column
+    assert service.get("/healthz") == {"status": "ok"}
+    assert readiness(service, 503, "unavailable") == {
+        "database": False,
+        "broker": True,
+        "storage": True,
+        "migrations": False,
+    }
+    for method, path in (
+        ("GET", "/v1/jobs"),
+        ("GET", f"/v1/jobs/{'0' * 26}"),
+        ("GET", "/v1/models"),
+    ):
+        answer = service.client.request(method, path)
+        problem(answer, 503, "database_unavailable")
+        assert int(answer.headers["retry-after"]) > 0
+        assert "127.0.0.1" not in answer.text
+    answer = service.client.post("/v1/jobs", json={"kind": "q1"})
+    problem(answer, 503, "database_unavailable")
+    assert service.get("/v1/kinds")["items"]
+
+
+@pytest.mark.services
+def test_a_database_that_goes_and_comes_back(tmp_path: Path) -> None:
+    """No request fails with anything but 503 while it is gone, and no other afterwards."""
+    port = free_port()
+    with run_postgres(port) as postgres:
+        with psycopg.connect(postgres.url, autocommit=True) as connection:
+            connection.execute("CREATE TABLE job (id text)")
+        settings = Settings(data_dir=tmp_path, port=0, database_url=postgres.url)
+        with serve(settings, tmp_path) as service:
+            assert readiness(service, 503, "unavailable")["database"] is True
+            postgres.process.terminate()
+            postgres.process.wait(10)
+            assert readiness(service, 503, "unavailable")["database"] is False
+            answers = [service.client.get(f"/v1/jobs/{'0' * 26}") for _ in range(8)]
+            for answer in answers:
+                problem(answer, 503, "database_unavailable")
+
+
+@pytest.mark.services
+def test_a_broker_that_goes(embedded_column: Column, tmp_path: Path) -> None:
+    port = free_port()
+    with run_redis(port) as redis:
+        settings = embedded_column.settings(port=0, broker_url=redis.url)
+        with serve(settings, tmp_path) as service:
+            assert readiness(service, 200, "ok")["broker"] is True
+            redis.process.terminate()
+            redis.process.wait(10)
+            assert readiness(service, 200, "degraded")["broker"] is False
+            assert service.submit()["state"] == "queued"
+
+
+def test_health_needs_no_thread(service: Service) -> None:
+    """While every thread of the server waits for the database."""
+
+    def post() -> None:
+        with httpx.Client(base_url=service.server.url, timeout=30) as client:
+            statuses.append(client.post("/v1/jobs", json={"kind": "q1"}).status_code)
+
+    statuses: list[int] = []
+    threads = [threading.Thread(target=post) for _ in range(60)]
+    with service.db.write() as session:
+        session.connection().execute(text("SELECT 1"))
+        for thread in threads:
+            thread.start()
+        time.sleep(0.5)
+        began = time.monotonic()
+        assert service.get("/healthz") == {"status": "ok"}
+        assert readiness(service, 200, "ok")
+        assert time.monotonic() - began < 2
+    for thread in threads:
+        thread.join()
+    assert statuses == [202] * 60

@@ -1,0 +1,410 @@
+"""The command `fmx`: what it prints, where, and how it exits."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from http_service import Service, epoch
+from services import ROOT, free_port
+from typer.testing import CliRunner
+
+from fmx_client.cli import app
+from fmx_store import claims
+
+COMMANDS = [
+    ["submit"],
+    ["jobs"],
+    ["show"],
+    ["watch"],
+    ["results"],
+    ["artifacts", "list"],
+    ["artifacts", "get"],
+    ["predict"],
+    ["cancel"],
+    ["retry"],
+    ["delete"],
+    ["kinds"],
+    ["models"],
+    ["version"],
+]
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command printed, and its exit status."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def value(self) -> Any:
+        """The one JSON document on standard output."""
+        assert self.status == 0, self.err
+        return json.loads(self.out)
+
+
+class Fmx:
+    """The command line, set to one server."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def __call__(self, *arguments: str, stdin: str | None = None) -> Said:
+        environment = {"FMX_URL": self.url, "COLUMNS": "", "TERM": "dumb"}
+        result = CliRunner().invoke(app, arguments, input=stdin, env=environment)
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return Said(result.exit_code, result.stdout, result.stderr)
+
+    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+        """The command as a process of its own."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "fmx_client.cli", *arguments],
+            cwd=ROOT,
+            env={**os.environ, "FMX_URL": self.url},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+
+@pytest.fixture
+def fmx(service: Service) -> Fmx:
+    return Fmx(service.server.url)
+
+
+@pytest.fixture
+def nowhere() -> Fmx:
+    """A port that nothing listens on."""
+    return Fmx(f"http://127.0.0.1:{free_port()}")
+
+
+def test_submit_prints_the_id_and_nothing_else(fmx: Fmx) -> None:
+    said = fmx("submit", "q1")
+    assert said.status == 0
+    assert said.err == ""
+    assert fmx("show", said.out.strip(), "--json").value["state"] == "queued"
+
+
+def test_what_is_set_goes_into_the_spec(fmx: Fmx, tmp_path: Path) -> None:
+    (tmp_path / "spec.json").write_text('{"max_epochs": 7, "model": {"dense_layers": 3}}')
+    body = fmx(
+        "submit",
+        "q1",
+        "--preset=quick",
+        "--name=näme [red]",
+        "--tag=a",
+        "--tag=b",
+        "--priority=9",
+        "--time-limit=60",
+        f"--spec={tmp_path / 'spec.json'}",
+        "--set=model.conv_layers=1",
+        "--set=optimiser.learning_rate=1e-3",
+        "--set=seeds=[1, 2]",
+        "--set=half=fm2",
+        "--json",
+    ).value
+    assert (body["preset"], body["name"], body["tags"]) == ("quick", "näme [red]", ["a", "b"])
+    assert (body["priority"], body["time_limit_seconds"]) == (9, 60)
+    spec = body["spec"]
+    assert (spec["max_epochs"], spec["seeds"], spec["half"]) == (7, [1, 2], "fm2")
+    assert (spec["model"]["conv_layers"], spec["model"]["dense_layers"]) == (1, 3)
+    assert spec["optimiser"]["learning_rate"] == 0.001
+    assert "näme [red]" in fmx("jobs").out
+    assert "näme [red]" in fmx("show", "last").out
+
+
+def test_a_whole_request_may_come_from_stdin(fmx: Fmx) -> None:
+    request = json.dumps({"kind": "q1", "name": "piped", "spec": {"seeds": [5]}})
+    body = fmx("submit", "q1", "--spec=-", "--priority=1", "--json", stdin=request).value
+    assert (body["name"], body["priority"], body["spec"]["seeds"]) == ("piped", 1, [5])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "said"),
+    [
+        (["--set=x"], None, "'x' is not path=value"),
+        (["--set=a..b=1"], None, "is not path=value"),
+        (["--set=half=fm1", "--set=half.x=1"], None, "half is no object"),
+        (["--spec=none.json"], None, "none.json: No such file"),
+        (["--spec=-"], "{", "- is no JSON"),
+        (["--spec=-"], "[1]", "holds no JSON object"),
+        (["--spec=-"], '{"a": 1, "a": 2}', "given twice"),
+        (["--spec=-"], '{"a": NaN}', "NaN is no number"),
+        (["--spec=-"], '{"a": 1e999}', "1e999 is no number"),
+        (["--spec=-"], "[" * 100_000, "- is no JSON"),
+        (["--spec=-"], '{"kind": "q9"}', "asks for kind q9"),
+        (["--set=sedes=[1]"], None, "/spec/sedes"),
+        (["--set=seeds=[-1]"], None, "/spec/seeds/0"),
+        (["--set=model.conv_layers=1e999"], None, "/spec/model/conv_layers"),
+        (["--preset=huge"], None, "/preset"),
+        (["--idempotency-key=ümlaut"], None, "fmx: "),
+        (["--name=\udcff"], None, "not valid text"),
+        (["--url=localhost:8000"], None, "is no server's address"),
+    ],
+)
+def test_a_wrong_request_is_one_line_and_status_2(
+    fmx: Fmx, arguments: list[str], stdin: str | None, said: str
+) -> None:
+    done = fmx("submit", "q1", *arguments, stdin=stdin)
+    assert done.status == 2
+    assert done.out == ""
+    assert said in done.err
+    assert done.err.count("\n") == 1
+    assert done.err.startswith("fmx: ")
+    assert fmx("jobs", "--json").value == {"items": []}
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["q1", "q2"], ["q1", "--no-such"], ["q1", "--priority=x"]]
+)
+def test_wrong_usage_is_status_2(nowhere: Fmx, arguments: list[str]) -> None:
+    done = nowhere("submit", *arguments)
+    assert done.status == 2
+    assert done.out == ""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["predict"], ["predict", "none.png"], ["artifacts", "get", "last"], ["jobs", "--limit=0"]],
+)
+def test_wrong_usage_of_others_too(nowhere: Fmx, arguments: list[str]) -> None:
+    assert nowhere(*arguments).status == 2
+
+
+@pytest.mark.parametrize("arguments", [["jobs"], ["show", "last"], ["submit", "q1"], ["kinds"]])
+def test_no_server_is_one_line_and_status_1(nowhere: Fmx, arguments: list[str]) -> None:
+    done = nowhere(*arguments)
+    assert (done.status, done.out) == (1, "")
+    assert done.err.startswith(f"fmx: {nowhere.url}: no connection")
+    assert "is the server running?" in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_a_job_can_be_named_in_short(fmx: Fmx) -> None:
+    assert fmx("show", "last").err == "fmx: there is no job yet\n"
+    ids = [fmx("submit", "q1").out.strip() for _ in range(3)]
+    for name in (ids[1], ids[1].lower(), ids[1][:-1], ids[1][-8:]):
+        assert fmx("show", name, "--json").value["id"] == ids[1]
+    assert fmx("show", "last", "--json").value["id"] == ids[2]
+    several = fmx("show", ids[0][:3])
+    assert several.status == 2
+    assert several.err.startswith("fmx: 3 jobs' ids begin or end with")
+    for name in ("NOSUCH", "01ARZ3NDEKTSV4RRFFQ69G5FAV", "../kinds", "x" * 300):
+        none = fmx("show", name)
+        assert (none.status, none.out) == (1, ""), name
+        assert none.err.count("\n") == 1
+
+
+def test_jobs_are_listed_by_what_they_are(fmx: Fmx) -> None:
+    first = fmx("submit", "q1", "--tag=x").out.strip()
+    second = fmx("submit", "q1").out.strip()
+    fmx("cancel", first)
+
+    def ids(*arguments: str) -> list[str]:
+        return [job["id"] for job in fmx("jobs", *arguments, "--json").value["items"]]
+
+    assert ids() == [second, first]
+    assert ids("--tag=x") == ids("--state=cancelled") == [first]
+    assert ids("--limit=1") == [second]
+    assert fmx("jobs", "--state=odd").status == 2
+
+
+def test_cancel_retry_delete(fmx: Fmx) -> None:
+    job_id = fmx("submit", "q1").out.strip()
+    assert fmx("cancel", "last").out == f"{job_id} cancelled\n"
+    again = fmx("cancel", "last")
+    assert (again.status, again.out) == (1, "")
+    assert fmx("retry", "last", "--json").value["state"] == "queued"
+    assert fmx("delete", "last", "--json").value == {"deleted": job_id}
+    assert fmx("jobs").out == "no jobs\n"
+
+
+def test_results_show_ours_beside_the_published(service: Service, fmx: Fmx) -> None:
+    results = {
+        "kind": "q1",
+        "preset": "quick",
+        "dataset": "synthetic",
+        "tables": [
+            {
+                "name": "t",
+                "title": "A table",
+                "columns": ["class", "recall"],
+                "rows": [["[b]", 0.5]],
+                "note": "A note.",
+            }
+        ],
+        "figures": [{"number": "1", "title": "Loss", "artifacts": ["figure-1.png"]}],
+        "comparisons": [
+            {
+                "id": "q1.accuracy.test",
+                "published": 0.9816,
+                "ours": {"mean": 0.98254, "std": 0.001, "n": 2, "values": [0.98154, 0.98354]},
+                "interval": [0.97, 0.99],
+                "verdict": "inside",
+                "reason": None,
+                "errata": [],
+            },
+            {
+                "id": "q1.best_epoch",
+                "published": 205.0,
+                "ours": {"mean": 22.0, "std": 0.0, "n": 1, "values": [22.0]},
+                "interval": None,
+                "verdict": "not_comparable",
+                "reason": "the preset is quick",
+                "errata": [],
+            },
+        ],
+        "errata": [],
+    }
+    assert fmx("results", "last").status == 1
+    job_id = fmx("submit", "q1").out.strip()
+    early = fmx("results", job_id)
+    assert (early.status, early.out) == (1, "")
+    claim = service.claim()
+    service.succeed(claim, {})
+    service.collate({}, results)
+    assert fmx("results", "last", "--json").value == {"job": job_id, **results}
+    words = " ".join(fmx("results", "last").out.split())
+    assert "accuracy test 0.9816 0.9825 ± 0.0010 +0.0009 2 inside" in words
+    assert "best epoch 205 22 -183 1 not comparable" in words
+    assert "best epoch: the preset is quick" in words
+    assert "[b] 0.5000" in words
+    assert "Figure 1: Loss figure-1.png" in words
+    assert "of the synthetic data set, not of Fashion-MNIST" in words
+
+
+def test_artifacts_are_listed_and_got(service: Service, fmx: Fmx, tmp_path: Path) -> None:
+    service.run_to_success(
+        files={"a.csv": b"1,2", "b.csv": b"3"}, job_files={"figure-1.png": b"\x89PNG"}
+    )
+    listed = fmx("artifacts", "list", "last", "--json").value["items"]
+    assert [item["path"] for item in listed] == ["figure-1.png", "seed-0/a.csv", "seed-0/b.csv"]
+    assert "figure-1.png" in fmx("artifacts", "list", "last").out
+
+    def got(*arguments: str) -> dict[str, bytes]:
+        out = tmp_path / str(time.monotonic_ns())
+        items = fmx("artifacts", "get", "last", *arguments, f"--out={out}", "--json").value["items"]
+        assert all(Path(item["file"]) == out / item["path"] for item in items)
+        files = [path for path in out.rglob("*") if path.is_file()]
+        return {str(path.relative_to(out)): path.read_bytes() for path in files}
+
+    whole = {"figure-1.png": b"\x89PNG", "seed-0/a.csv": b"1,2", "seed-0/b.csv": b"3"}
+    assert got("--all") == whole
+    assert got("seed-0/a.csv") == {"seed-0/a.csv": b"1,2"}
+    assert set(got("seed-0/", "seed-0/a.csv")) == {"seed-0/a.csv", "seed-0/b.csv"}
+    none = fmx("artifacts", "get", "last", "seed-0/c.csv", f"--out={tmp_path}")
+    assert (none.status, none.err) == (1, "fmx: the job has no artifact seed-0/c.csv\n")
+
+
+def test_what_can_not_be_written_is_one_line(service: Service, fmx: Fmx, tmp_path: Path) -> None:
+    service.run_to_success(job_files={"f.csv": b"1"})
+    (tmp_path / "file").write_text("in the way")
+    done = fmx("artifacts", "get", "last", "--all", f"--out={tmp_path / 'file'}")
+    assert done.status == 1
+    assert done.err.count("\n") == 1
+    assert "file" in done.err
+
+
+def test_no_model_is_said(fmx: Fmx) -> None:
+    done = fmx("predict", "--test-row=0")
+    assert done.status == 1
+    assert done.err == "fmx: there is no model yet: it takes a job that succeeded\n"
+    assert fmx("models").out == "no models\n"
+
+
+def test_kinds_and_version(fmx: Fmx) -> None:
+    assert "q1" in fmx("kinds").out
+    assert "optimiser.learning_rate" in fmx("kinds", "q1").out
+    assert fmx("kinds", "q1", "--json").value["schema"]["properties"]
+    assert fmx("kinds", "q9").status == 1
+    assert fmx("version", "--json").value["fmx"] in fmx("version").out
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_has_help_and_json(nowhere: Fmx, command: Sequence[str]) -> None:
+    said = nowhere(*command, "--help")
+    assert said.status == 0
+    assert "--json" in said.out
+
+
+def _finish(service: Service, how: str) -> None:
+    claim = service.claim()
+    for number in (1, 2):
+        claims.record_progress(service.db, claim.lease, [epoch(number)], phase="training")
+        time.sleep(0.4)
+    if how == "failed":
+        service.fail(claim)
+    elif how == "cancelled":
+        service.client.post(f"/v1/jobs/{claim.job.id}/cancel").raise_for_status()
+        service.fail(claim)
+    else:
+        service.succeed(claim, {})
+        service.collate({})
+
+
+@pytest.mark.parametrize(("how", "status"), [("succeeded", 0), ("failed", 1), ("cancelled", 130)])
+@pytest.mark.parametrize("waiting", [["--watch"], ["--wait"], ["--wait", "--json"]], ids=" ".join)
+def test_submit_waits_and_exits_as_the_job_ended(
+    service: Service, fmx: Fmx, how: str, status: int, waiting: list[str]
+) -> None:
+    process = fmx.start("submit", "q1", *waiting)
+    while not service.get("/v1/jobs")["items"]:
+        time.sleep(0.05)
+    _finish(service, how)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == status
+    assert err == ""
+    if "--json" in waiting:
+        assert json.loads(out)["state"] == how
+    else:
+        assert how in out
+    if waiting == ["--watch"]:
+        assert "loss 1.0000 / 2.0000" in out
+        assert "accuracy - / 0.5000" in out
+    assert fmx("watch", "last", "--json").status == status
+
+
+def test_interrupting_a_wait_leaves_the_job(service: Service, fmx: Fmx) -> None:
+    process = fmx.start("submit", "q1", "--watch")
+    assert process.stdout is not None
+    job_id = process.stdout.readline().strip()
+    assert "waiting for a worker" in process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert "Traceback" not in out + err
+    assert f"the job goes on (fmx watch {job_id}, fmx cancel {job_id})" in err
+    assert service.get(f"/v1/jobs/{job_id}")["state"] == "queued"
+
+
+def test_interrupting_anything_else_is_quiet(nowhere: Fmx) -> None:
+    process = nowhere.start("jobs")
+    timer = threading.Timer(1.2, lambda: process.send_signal(signal.SIGINT))
+    timer.start()
+    _, err = process.communicate(timeout=10)
+    timer.join()
+    assert process.returncode in {1, 130}
+    assert "Traceback" not in err
+
+
+def test_a_reader_that_leaves_is_no_error(service: Service, fmx: Fmx) -> None:
+    for _ in range(3):
+        service.submit()
+    process = fmx.start("jobs", "--json")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    with process.stderr as errors:
+        assert "Traceback" not in errors.read()
+    process.wait(10)

@@ -1,0 +1,459 @@
+"""Jobs: submit, find, list, retry, delete, reuse."""
+
+import base64
+import threading
+from pathlib import Path
+
+import pytest
+from history import check_record
+from record_kit import (
+    CPU,
+    FAILED,
+    claim,
+    dump,
+    epoch,
+    events_of,
+    finish_all,
+    request,
+    run_named,
+    states_of,
+    submit,
+    submit_plan,
+    together,
+)
+
+from fmx_ml.specs import parse_spec, spec_hash
+from fmx_store import artifacts, claims, jobs, maintenance, metrics, models
+from fmx_store.blobs import FolderStore
+from fmx_store.claims import Success
+from fmx_store.database import Database, Ring
+from fmx_store.errors import (
+    ConflictError,
+    CursorError,
+    IdempotencyError,
+    LimitError,
+    NotFoundError,
+)
+from fmx_store.jobs import IdempotencyKey
+from fmx_store.states import Role, State
+
+NONSENSE = ["", "x", "0" * 25, "0" * 27, "0" * 25 + "\0", "0" * 25 + "\udcff", "0" * 25 + "é"]
+
+
+def test_a_submitted_job_is_there_with_all_its_runs(db: Database, rings: list[Ring]) -> None:
+    asked = request(seeds=3, name="first", tags=["b", "a"], priority=7, time_limit_seconds=60)
+    submitted = jobs.submit(db, asked, 1000)
+    job = jobs.require_job(db, submitted.job.id)
+    assert not submitted.replayed
+    assert job.model_dump() == submitted.job.model_dump()
+    assert (job.kind, job.preset, job.name, job.priority) == ("q1", "report", "first", 7)
+    assert (job.state, job.reason, job.time_limit_seconds, job.version) == (
+        State.QUEUED,
+        None,
+        60,
+        1,
+    )
+    assert parse_spec("q1", job.spec) == asked.spec
+    assert job.spec_hash == spec_hash("q1", asked.spec)
+    assert jobs.tags_of(db, [job.id]) == {job.id: ["a", "b"]}
+    runs = jobs.list_runs(db, job.id)
+    assert [run.position for run in runs] == [0, 1, 2, 3]
+    assert [run.role for run in runs] == [Role.TRAINING] * 3 + [Role.COLLATION]
+    assert [run.waiting_for for run in runs] == [0, 0, 0, 3]
+    assert [run.epochs_total for run in runs] == [20, 20, 20, 0]
+    assert rings == [(run.id, "cpu") for run in runs[:3]]
+    with db.read() as session:
+        assert [(e.seq, e.data["state"]) for e in events_of(session, job.id)] == [(1, "queued")]
+    check_record(db)
+
+
+def test_runs_of_a_gpu_are_announced_to_gpu_workers(db: Database, rings: list[Ring]) -> None:
+    job = submit(db, spec={"device": "cuda"})
+    assert rings == [(jobs.list_runs(db, job.id)[0].id, "gpu")]
+
+
+def test_more_runs_than_allowed_are_refused_before_anything_is_written(db: Database) -> None:
+    asked = request(seeds=4)
+    before = dump(db)
+    with pytest.raises(LimitError) as caught:
+        jobs.submit(db, asked, 3)
+    assert (caught.value.asked, caught.value.allowed) == (4, 3)
+    assert dump(db) == before
+    jobs.submit(db, asked, 4)
+
+
+def test_an_idempotency_key_answers_with_the_same_job(db: Database, rings: list[Ring]) -> None:
+    key = IdempotencyKey("k", "h")
+    first = jobs.submit(db, request(), 10, key)
+    rings.clear()
+    claim(db)
+    again = jobs.submit(db, request(), 10, key)
+    assert (again.replayed, again.job.id, again.job.state) == (True, first.job.id, State.RUNNING)
+    assert rings == []
+    with pytest.raises(IdempotencyError):
+        jobs.submit(db, request(), 10, IdempotencyKey("k", "other"))
+    assert len(jobs.list_jobs(db).items) == 1
+
+
+def test_a_key_is_free_again_when_its_job_is_deleted(db: Database) -> None:
+    key = IdempotencyKey("k", "h")
+    first = jobs.submit(db, request(), 10, key)
+    jobs.remove(db, first.job.id)
+    assert not jobs.submit(db, request(), 10, key).replayed
+
+
+def test_the_same_key_at_the_same_time_makes_one_job(db: Database) -> None:
+    for number in range(10):
+        key = IdempotencyKey(f"k{number}", "h")
+        answers = together(*[lambda key=key: jobs.submit(db, request(), 10, key)] * 4)
+        assert len({a.job.id for a in answers}) == 1, answers
+        assert sorted(a.replayed for a in answers) == [False, True, True, True]
+    assert len(jobs.list_jobs(db).items) == 10
+
+
+def test_the_same_key_with_two_requests_at_once_takes_one(db: Database) -> None:
+    for number in range(10):
+        answers = together(
+            *[
+                lambda h=h, n=number: jobs.submit(db, request(), 10, IdempotencyKey(f"k{n}", h))
+                for h in "ab"
+            ]
+        )
+        assert sorted(type(a).__name__ for a in answers) == ["IdempotencyError", "Submitted"]
+
+
+@pytest.mark.parametrize("text", NONSENSE)
+def test_what_is_no_id_finds_nothing(db: Database, text: str) -> None:
+    for find in (
+        jobs.require_job,
+        jobs.get_version,
+        jobs.list_runs,
+        jobs.require_run,
+        jobs.cancel,
+        jobs.retry,
+        jobs.remove,
+        models.require_model,
+        artifacts.list_artifacts,
+    ):
+        with pytest.raises(NotFoundError):
+            find(db, text)
+    with pytest.raises(NotFoundError):
+        artifacts.require_artifact(db, text, "x")
+    assert artifacts.artifacts_of_run(db, text) == {}
+    assert metrics.read_metrics(db, "0" * 26) == []
+
+
+def test_what_does_not_exist_is_not_found(db: Database) -> None:
+    for find in (jobs.require_job, jobs.get_version, jobs.list_runs, jobs.require_run, jobs.cancel):
+        with pytest.raises(NotFoundError):
+            find(db, "0" * 26)
+
+
+def test_lists_are_newest_first_and_filtered(db: Database) -> None:
+    made = [submit(db, tags=["even"] if n % 2 == 0 else ["odd", "x"]) for n in range(6)]
+    ids = [job.id for job in reversed(made)]
+    assert [j.id for j in jobs.list_jobs(db).items] == ids
+    assert [j.id for j in jobs.list_jobs(db, tag="odd").items] == ids[0::2]
+    assert jobs.list_jobs(db, tag="od").items == []
+    assert list(jobs.list_jobs(db, tag="\0").items) == []
+    assert list(jobs.list_jobs(db, tag="\udcff").items) == []
+    assert jobs.list_jobs(db, kind="q2").items == []
+    jobs.cancel(db, ids[1])
+    assert [j.id for j in jobs.list_jobs(db, kind="q1", state=State.CANCELLED).items] == [ids[1]]
+    assert jobs.list_jobs(db, state=State.CANCELLED, tag="odd").items == []
+    assert len(jobs.list_jobs(db, state=State.QUEUED).items) == 5
+
+
+@pytest.mark.parametrize("limit", [1, 3, 7, 8])
+def test_pages_are_complete_while_rows_are_inserted(db: Database, limit: int) -> None:
+    ids = [submit(db).id for _ in range(7)]
+    seen: list[str] = []
+    cursor: str | None = None
+    while True:
+        page = jobs.list_jobs(db, limit=limit, cursor=cursor)
+        seen += [job.id for job in page.items]
+        submit(db)  # newer than every page still to come
+        if (cursor := page.next_cursor) is None:
+            break
+        assert len(page.items) == limit
+    assert seen == list(reversed(ids))
+
+
+def test_pages_are_complete_while_rows_are_deleted(db: Database) -> None:
+    ids = [submit(db).id for _ in range(6)]
+    page = jobs.list_jobs(db, limit=2)
+    jobs.remove(db, page.items[-1].id)
+    jobs.remove(db, ids[3])
+    rest = jobs.list_jobs(db, limit=10, cursor=page.next_cursor)
+    assert [job.id for job in rest.items] == [ids[2], ids[1], ids[0]]
+    assert rest.next_cursor is None
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        "",
+        "x",
+        "====",
+        "é",
+        "\0",
+        "%%%%",
+        "a" * 35,
+        "A" * 10_000,
+        *(
+            base64.urlsafe_b64encode(text.encode("utf-8", "surrogatepass")).decode()
+            for text in NONSENSE
+        ),
+    ],
+)
+def test_cursors_of_nonsense_are_refused(db: Database, cursor: str) -> None:
+    with pytest.raises(CursorError):
+        jobs.list_jobs(db, cursor=cursor)
+    with pytest.raises(CursorError):
+        models.list_models(db, cursor=cursor)
+
+
+def test_the_lists_of_many_jobs_at_once_agree_with_those_of_one(db: Database) -> None:
+    ids = [submit(db, seeds=n, tags=[f"t{n}"]).id for n in (1, 2, 3)]
+    found = jobs.runs_by_job(db, ids)
+    for job_id in ids:
+        assert [r.id for r in found[job_id]] == [r.id for r in jobs.list_runs(db, job_id)]
+    assert jobs.tags_of(db, ids) == {job_id: [f"t{n}"] for n, job_id in enumerate(ids, 1)}
+    assert jobs.runs_by_job(db, []) == {}
+    assert jobs.tags_of(db, []) == {}
+
+
+@pytest.mark.parametrize("state", ["queued", "running", "cancelling", "succeeded"])
+def test_only_a_job_that_ended_badly_is_retried(db: Database, state: str) -> None:
+    job = submit(db)
+    if state != "queued":
+        lease = claim(db).lease
+        if state == "cancelling":
+            jobs.cancel(db, job.id)
+        if state == "succeeded":
+            claims.finish(db, lease, Success())
+            finish_all(db, job.id)
+    before = dump(db)
+    assert jobs.require_job(db, job.id).state == state
+    with pytest.raises(ConflictError):
+        jobs.retry(db, job.id)
+    assert dump(db) == before
+
+
+def test_a_retry_does_again_what_did_not_succeed(db: Database, rings: list[Ring]) -> None:
+    job = submit_plan(db, {"a": (), "b": (), "c": ("b",), "d": ("c",)})
+    failed = finish_all(db, job.id, {"b": FAILED, "collation": Success(results={"half": 1})})
+    assert (failed.state, failed.results) == (State.FAILED, {"half": 1})
+    old = {run.name: run for run in jobs.list_runs(db, job.id)}
+    rings.clear()
+    again = jobs.retry(db, job.id)
+    check_record(db)
+    assert (again.state, again.reason, again.error, again.results) == (
+        State.QUEUED,
+        None,
+        None,
+        None,
+    )
+    assert (again.started_at, again.finished_at) == (None, None)
+    assert again.version > failed.version
+    assert states_of(db, job.id) == {
+        "a": "succeeded",
+        "b": "queued",
+        "c": "queued",
+        "d": "queued",
+        "collation": "queued",
+    }
+    assert rings == [(old["b"].id, "cpu")]
+    assert run_named(db, job.id, "collation").waiting_for == 3
+    assert run_named(db, job.id, "a").model_dump() == old["a"].model_dump()
+    assert run_named(db, job.id, "b").error is None
+    ended = finish_all(db, job.id, {"collation": Success(results={"whole": 1})})
+    assert (ended.state, ended.results) == (State.SUCCEEDED, {"whole": 1})
+    assert run_named(db, job.id, "b").attempt == 2
+    check_record(db)
+
+
+def test_a_failed_collation_alone_is_retried(db: Database, rings: list[Ring]) -> None:
+    job = submit(db, seeds=2)
+    assert finish_all(db, job.id, {"collation": FAILED}).state is State.FAILED
+    rings.clear()
+    jobs.retry(db, job.id)
+    check_record(db)
+    collation = run_named(db, job.id, "collation")
+    assert rings == [(collation.id, "cpu")]
+    assert claim(db).run.id == collation.id
+    assert jobs.require_job(db, job.id).state is State.RUNNING
+    claims.finish(db, claims.Lease(collation.id, job.id, 2), Success())
+    assert jobs.require_job(db, job.id).state is State.SUCCEEDED
+    check_record(db)
+
+
+def test_a_cancelled_job_can_be_retried_and_cancelled_again(db: Database) -> None:
+    job = submit(db, seeds=2)
+    for _ in range(3):
+        assert jobs.cancel(db, job.id).state is State.CANCELLED
+        check_record(db)
+        assert jobs.retry(db, job.id).state is State.QUEUED
+        check_record(db)
+    assert finish_all(db, job.id).state is State.SUCCEEDED
+
+
+def test_crashes_count_anew_after_a_retry(db: Database) -> None:
+    job = submit(db)
+    claims.report_crash(db, claim(db).lease, "killed", 1)
+    jobs.retry(db, job.id)
+    assert claims.report_crash(db, claim(db).lease, "killed", 2) is State.QUEUED
+
+
+@pytest.mark.parametrize("state", ["queued", "ended"])
+def test_a_deleted_job_leaves_nothing(
+    db: Database, blobs: FolderStore, tmp_path: Path, state: str
+) -> None:
+    before = dump(db)
+    job = jobs.submit(db, request(seeds=2, tags=["t"]), 10, IdempotencyKey("k", "h")).job
+    if state == "ended":
+        train(db, blobs, tmp_path, "seed")
+        finish_all(db, job.id)
+    files = jobs.remove(db, job.id)
+    assert len(files) == (2 if state == "ended" else 0)
+    assert artifacts.collect(db, blobs, files) == len(files)
+    assert dump(db) == before
+    assert list(blobs.digests()) == []
+    with pytest.raises(NotFoundError):
+        jobs.remove(db, job.id)
+
+
+@pytest.mark.parametrize("cancelling", [True, False])
+def test_a_job_that_a_worker_holds_is_not_deleted(db: Database, cancelling: bool) -> None:
+    job = submit(db)
+    claim(db)
+    if cancelling:
+        jobs.cancel(db, job.id)
+    before = dump(db)
+    with pytest.raises(ConflictError):
+        jobs.remove(db, job.id)
+    assert dump(db) == before
+
+
+def train(db: Database, blobs: FolderStore, folder: Path, text: str) -> claims.Claim:
+    """Does the next run: three epochs, two files, a model."""
+    claimed = claim(db)
+    claims.record_progress(db, claimed.lease, [epoch(n) for n in (1, 2, 3)])
+    files: dict[str, Path] = {}
+    for name in ("model.json", "log.txt"):
+        path = folder / f"{claimed.run.id}-{name}"
+        path.write_text(f"{text} {name}")
+        files[f"{claimed.run.name}/{name}"] = path
+    staged = artifacts.stage(db, blobs, claimed.lease, files)
+    success = Success({"val_accuracy": 0.5, "test_accuracy": 0.25}, staged, model=True)
+    claims.finish(db, claimed.lease, success)
+    return claimed
+
+
+def test_a_reused_run_has_all_that_the_first_one_left(
+    db: Database, blobs: FolderStore, tmp_path: Path, rings: list[Ring]
+) -> None:
+    first = submit(db, spec={"seeds": [900_001]})
+    source = train(db, blobs, tmp_path, "first").run
+    finish_all(db, first.id)
+    rings.clear()
+    job = submit(db, spec={"seeds": [900_000, 900_001]}, reuse=True)
+    check_record(db)
+    fresh, reused, collation = jobs.list_runs(db, job.id)
+    assert (fresh.state, reused.state) == (State.QUEUED, State.SUCCEEDED)
+    assert reused.reused_from == source.id
+    assert (reused.epochs_done, reused.epochs_total, reused.attempt) == (3, 3, 0)
+    assert reused.summary == {"val_accuracy": 0.5, "test_accuracy": 0.25}
+    assert collation.waiting_for == 1
+    assert rings == [(fresh.id, "cpu")]
+    assert metrics.read_metrics(db, reused.id) == metrics.read_metrics(db, source.id)
+    assert set(artifacts.artifacts_of_run(db, reused.id)) == {"model.json", "log.txt"}
+    [model] = models.list_models(db, job_id=job.id).items
+    assert (model.run_id, model.test_accuracy) == (reused.id, 0.25)
+    # The first may go: what is shared stays.
+    assert artifacts.collect(db, blobs, jobs.remove(db, first.id)) == 0
+    for artifact in artifacts.list_artifacts(db, job.id):
+        with blobs.open(artifact.sha256) as file:
+            assert file.read().startswith(b"first")
+    assert finish_all(db, job.id).state is State.SUCCEEDED
+    third = submit(db, spec={"seeds": [900_001]}, reuse=True)
+    assert jobs.list_runs(db, third.id)[0].reused_from == source.id
+
+
+def test_a_job_of_which_all_is_reused_is_collated_at_once(
+    db: Database, blobs: FolderStore, tmp_path: Path, rings: list[Ring]
+) -> None:
+    first = submit(db, spec={"seeds": [800_000]})
+    train(db, blobs, tmp_path, "first")
+    finish_all(db, first.id)
+    rings.clear()
+    job = submit(db, spec={"seeds": [800_000]}, reuse=True)
+    collation = run_named(db, job.id, "collation")
+    assert rings == [(collation.id, "cpu")]
+    assert job.state is State.RUNNING
+    assert finish_all(db, job.id).state is State.SUCCEEDED
+    check_record(db)
+
+
+def test_nothing_is_reused_that_failed_or_was_not_asked_for(db: Database) -> None:
+    finish_all(db, submit(db, spec={"seeds": [700_000]}).id, {"seed-700000": FAILED})
+    finish_all(db, submit(db, spec={"seeds": [700_001]}).id)
+    job = submit(db, spec={"seeds": [700_000]}, reuse=True)
+    assert jobs.list_runs(db, job.id)[0].state is State.QUEUED
+    job = submit(db, spec={"seeds": [700_001]})
+    assert jobs.list_runs(db, job.id)[0].reused_from is None
+
+
+def test_what_is_reused_may_be_deleted_at_the_same_time(
+    db: Database, blobs: FolderStore, tmp_path: Path
+) -> None:
+    """The copy is whole or not made at all, and its files can be read."""
+    outcomes: set[bool] = set()
+    for number in range(12):
+        seed = 600_000 + number
+        first = submit(db, spec={"seeds": [seed]})
+        train(db, blobs, tmp_path, f"number {number}")
+        finish_all(db, first.id)
+        asked = request(spec={"seeds": [seed]}, reuse=True)
+        submitted, _ = together(
+            lambda asked=asked: jobs.submit(db, asked, 10),
+            lambda first=first: artifacts.collect(db, blobs, jobs.remove(db, first.id)),
+        )
+        assert not isinstance(submitted, Exception), submitted
+        run = jobs.list_runs(db, submitted.job.id)[0]
+        outcomes.add(run.reused_from is not None)
+        if run.reused_from is not None:
+            assert len(metrics.read_metrics(db, run.id)) == 3
+            found = artifacts.artifacts_of_run(db, run.id)
+            assert set(found) == {"model.json", "log.txt"}
+            for artifact in found.values():
+                with blobs.open(artifact.sha256) as file:
+                    assert file.read().startswith(f"number {number}".encode())
+        check_record(db)
+        finish_all(db, submitted.job.id)
+        jobs.remove(db, submitted.job.id)
+    assert outcomes
+
+
+def test_jobs_are_lost_by_no_order_of_submits_and_claims(db: Database) -> None:
+    stop = threading.Event()
+    taken: list[str] = []
+
+    def work() -> None:
+        while not stop.is_set() or claims._is_due(db, CPU):
+            claimed = claims.claim(db, "w", CPU)
+            if claimed is not None:
+                taken.append(claimed.run.id)
+                claims.finish(db, claimed.lease, Success())
+
+    def send() -> list[str]:
+        try:
+            return [submit(db, seeds=2).id for _ in range(15)]
+        finally:
+            stop.set()
+
+    _, _, ids = together(work, work, send)
+    assert len(taken) == len(set(taken)) == 45
+    assert {jobs.require_job(db, job_id).state for job_id in ids} == {State.SUCCEEDED}
+    assert maintenance.find_waiting(db, 0) == []
+    check_record(db)

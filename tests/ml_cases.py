@@ -1,0 +1,58 @@
+"""Small cases of the ML library that tests of several rooms can use."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import pytest
+
+from fmx_ml.data.sources import Pictures
+from fmx_ml.engine.evaluate import Examples
+from fmx_ml.results import RunOutcome
+from fmx_ml.specs import CnnTraining, Q1Spec, parse_request, plan
+
+
+def miss(reason: str) -> NoReturn:
+    """Skips, or fails where nothing may be missing."""
+    if os.environ.get("FMX_REQUIRE_SERVICES") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def take_first(pictures: Pictures, per_class: int) -> Pictures:
+    """The first pictures of each of five classes, in their order."""
+    labels = pictures.labels_N
+    rows = np.sort(np.concatenate([np.flatnonzero(labels == k)[:per_class] for k in range(5)]))
+    return Pictures(pictures.images_NHW[rows], pictures.labels_N[rows])
+
+
+def make_spec(**fields: Any) -> Q1Spec:
+    """A Q1 spec that differs from the report's in some fields."""
+    return parse_request({"kind": "q1", "spec": fields}).spec
+
+
+def make_training(**fields: Any) -> CnnTraining:
+    """The training of the first seed of such a spec."""
+    return plan(make_spec(**fields))[0].training
+
+
+@dataclass(frozen=True)
+class SmallExamples:
+    """Normalised pictures on the CPU."""
+
+    train: Examples
+    val: Examples
+
+
+@dataclass(frozen=True)
+class FinishedJob:
+    """Finished runs and the folder that holds a folder of each."""
+
+    spec: Q1Spec
+    outcomes: list[RunOutcome]
+    folder: Path
+
+    def artifact_path(self, run: str, artifact: str) -> Path:
+        return self.folder / run / artifact

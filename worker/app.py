@@ -1,0 +1,52 @@
+"""The worker's Celery app: `celery -A worker.app worker`, or `python -m worker`.
+
+Neither the main process nor the pool's ever import torch: trainings run in processes of their own.
+"""
+
+from typing import Any
+
+from celery import signals
+
+from fmx_store.broker import make_celery
+from fmx_store.settings import get_settings
+from worker import tasks
+from worker.context import Context, PerProcess, open_context
+from worker.devices import find_hardware, queues_of
+from worker.shared import Gate, StopFlag
+from worker.upkeep import make_upkeep
+
+settings = get_settings()
+app = make_celery(settings)
+app.conf.update(
+    worker_concurrency=settings.worker_concurrency,
+    worker_cancel_long_running_tasks_on_connection_loss=False,
+    worker_lost_wait=1.0,  # for the result of a process that was killed: nothing needs it
+)
+
+hardware = find_hardware(settings)
+# The default of -Q.
+app.amqp.queues.select(queues_of(hardware))
+
+# Made here, before the pool is forked.
+_stop_flag = StopFlag()
+_gate = Gate()
+
+
+def _open() -> Context:
+    return open_context(app, settings, hardware, _stop_flag)
+
+
+contexts = PerProcess(_open)
+tasks.register(app, contexts, _stop_flag, _gate)
+app.steps["worker"].add(make_upkeep(_open, _stop_flag, _gate))
+
+
+@signals.worker_shutting_down.connect
+def _stop(**_details: Any) -> None:
+    """At the first SIGTERM or SIGINT, in the signal handler: running trainings stop now."""
+    _stop_flag.set()
+
+
+@signals.worker_process_shutdown.connect
+def _close(**_details: Any) -> None:
+    contexts.close()

@@ -1,0 +1,82 @@
+"""What a trainer tells its supervisor: one JSON object a line."""
+
+import json
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
+
+from fmx_ml.sinks import EpochMetrics
+
+
+def _relative(name: str) -> str:
+    """The name, unless it could lead out of the trainer's folder."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or str(path) != name or ".." in path.parts or name == ".":
+        raise ValueError("an artifact's name is a plain relative path")
+    return name
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Phase(_Message):
+    """A new part of the work begins."""
+
+    type: Literal["phase"] = "phase"
+    name: str = Field(max_length=40)
+
+
+class Epoch(_Message):
+    """An epoch has ended."""
+
+    type: Literal["epoch"] = "epoch"
+    metrics: EpochMetrics
+
+
+class ArtifactReady(_Message):
+    """A file in the trainer's folder is complete."""
+
+    type: Literal["artifact"] = "artifact"
+    name: Annotated[str, Field(min_length=1, max_length=160), AfterValidator(_relative)]
+
+
+class Done(_Message):
+    """The last message of a trainer that has done its work."""
+
+    type: Literal["done"] = "done"
+    summary: dict[str, Any] = {}
+    results: dict[str, Any] | None = None
+
+
+class Failed(_Message):
+    """The last message of a trainer that could not; `code` is an error's stable name."""
+
+    type: Literal["failed"] = "failed"
+    code: str
+    message: str
+    traceback: str | None = None
+
+
+class Stopped(_Message):
+    """The last message of a trainer that was asked to stop, and did."""
+
+    type: Literal["stopped"] = "stopped"
+
+
+Last = Done | Failed | Stopped
+Message = Phase | Epoch | ArtifactReady | Last
+
+_adapter: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="type")])
+
+
+def encode(message: Message) -> bytes:
+    """The message as a line. Raises ValueError for a number that JSON does not have."""
+    text = json.dumps(message.model_dump(mode="json"), allow_nan=False, separators=(",", ":"))
+    return text.encode() + b"\n"
+
+
+def decode(line: bytes | bytearray) -> Message:
+    """The message in a line. Raises pydantic.ValidationError."""
+    return _adapter.validate_json(line)

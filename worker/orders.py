@@ -1,0 +1,54 @@
+"""What a trainer is to do, as its supervisor writes it into the scratch folder."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from fmx_ml.data.sources import DataSources
+from fmx_ml.results import RunOutcome
+from fmx_ml.specs import Device, Kind, Preset, Training
+
+
+class _Order(BaseModel):
+    """Every order: `folder` is where the trainer leaves its artifacts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    folder: Path
+
+
+class TrainOrder(_Order):
+    """One training."""
+
+    task: Literal["train"] = "train"
+    training: Training
+    device: Device
+    num_threads: int | None
+    sources: DataSources
+
+
+class CollateOrder(_Order):
+    """A job's tables and figures; `inputs` holds the local file of each run's artifacts."""
+
+    task: Literal["collate"] = "collate"
+    kind: Kind
+    preset: Preset
+    spec: dict[str, Any]
+    outcomes: list[RunOutcome]
+    inputs: dict[str, dict[str, Path]]
+
+
+Order = TrainOrder | CollateOrder
+
+_adapter: TypeAdapter[Order] = TypeAdapter(Annotated[Order, Field(discriminator="task")])
+
+
+def write_order(order: Order, path: Path) -> None:
+    """Writes an order for the trainer that will be started with it."""
+    path.write_bytes(_adapter.dump_json(order))
+
+
+def read_order(path: Path) -> Order:
+    """The order in a file. Raises OSError, pydantic.ValidationError."""
+    return _adapter.validate_json(path.read_bytes())
