@@ -26,8 +26,11 @@ def main() -> int:
             name = "_".join(str(part) for part in item["loc"]).upper()
             print(f"FMX_{name}: {item['msg']}", file=sys.stderr)  # noqa: T201 - for the operator
         return BAD_SETTINGS
-    server.run()
-    return 0 if server.started else FAILED
+    try:
+        server.run()
+    except SystemExit:  # uvicorn's way to say that it can't start; its log says why
+        return FAILED
+    return 0
 
 
 if __name__ == "__main__":

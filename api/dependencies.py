@@ -11,7 +11,7 @@ from api import examples
 from api.json_body import read_json
 from api.pointers import ErrorItem
 from api.problems import invalid
-from api.schemas import Query
+from api.queries import Query
 from api.services import Services
 from fmx_store.blobs import BlobStore
 from fmx_store.database import Database

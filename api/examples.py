@@ -1,5 +1,6 @@
 """Requests that work when pasted, and answers as they look, for the OpenAPI document."""
 
+from http import HTTPStatus
 from typing import Any
 
 from fmx_ml.specs import Q1Request
@@ -279,7 +280,7 @@ READINESS: dict[str, Any] = {
 
 PROBLEM: dict[str, Any] = {
     "type": "about:blank",
-    "title": "Unprocessable Content",
+    "title": HTTPStatus.UNPROCESSABLE_ENTITY.phrase,
     "status": 422,
     "detail": "the request does not fit its schema: /spec/max_epochs",
     "instance": "/v1/jobs",

@@ -1,7 +1,7 @@
 """The OpenAPI document: what FastAPI can't see by itself, because bodies are parsed here."""
 
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
@@ -10,13 +10,18 @@ from pydantic import BaseModel
 from api import examples, problems
 from api.json_body import JSON_TYPE
 from api.predict.uploads import FIELD, FORM_TYPE
-from api.schemas import PredictRequest, ProblemBody
+from api.queries import PredictRequest
+from api.schemas import ProblemBody
 from fmx_ml.specs import REQUESTS
 
 Responses = dict[int | str, dict[str, Any]]
 
 _REF = "#/components/schemas/{model}"
 _ANY_PATH = (500, 503)  # what each path can answer
+
+# FastAPI leaves out every member of a document that is null. Examples of answers have such members,
+# so their names go in and they are put in their places afterwards.
+_shelf: dict[str, Any] = {}
 
 DESCRIPTION = """Deep-learning experiments over HTTP: post a spec, watch it train, read its results
 beside the published ones, and predict with what was trained.
@@ -25,7 +30,6 @@ A **job** is a submitted spec, a **run** one training in it, a **model** what a 
 error is a problem body (RFC 9457) whose `errors` point to the places in the request."""
 
 _HEADERS: dict[int, dict[str, str]] = {
-    405: {"Allow": "The methods that the path knows."},
     503: {"Retry-After": "Seconds."},
 }
 
@@ -63,7 +67,9 @@ def answer(
     status: int, example: Any, *, media_type: str = JSON_TYPE, description: str = "The answer."
 ) -> Responses:
     """The declaration of an answer with its example."""
-    return {status: {"description": description, "content": {media_type: {"example": example}}}}
+    name = f"example {len(_shelf)}"
+    _shelf[name] = example
+    return {status: {"description": description, "content": {media_type: {"example": name}}}}
 
 
 def file_answer(status: int, media_type: str, description: str) -> Responses:
@@ -122,7 +128,8 @@ def install(app: FastAPI) -> None:
     """Makes the app's document complete."""
 
     def make() -> dict[str, Any]:
-        if app.openapi_schema is None:
+        document = app.openapi_schema
+        if document is None:
             document = get_openapi(
                 title=app.title,
                 version=app.version,
@@ -133,10 +140,24 @@ def install(app: FastAPI) -> None:
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
             for model in (ProblemBody, PredictRequest, *REQUESTS.values()):
                 _add_schema(schemas, model)
-            app.openapi_schema = document
-        return app.openapi_schema
+            document = app.openapi_schema = _unshelve(document)
+        return document
 
     app.openapi = make
+
+
+def _unshelve(value: Any) -> Any:
+    """The value with every example in its place."""
+    if isinstance(value, list):
+        return [_unshelve(item) for item in cast("list[Any]", value)]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: _shelf[item]
+        if key == "example" and isinstance(item, str) and item in _shelf
+        else _unshelve(item)
+        for key, item in cast("dict[str, Any]", value).items()
+    }
 
 
 def _add_schema(schemas: dict[str, Any], model: type[BaseModel]) -> None:

@@ -1,5 +1,6 @@
 """Every error of the server becomes a problem body (RFC 9457); one table says which and how."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -9,7 +10,7 @@ from urllib.parse import quote
 import orjson
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -30,6 +31,9 @@ RETRY_SECONDS = 2  # a database that restarts is back in about this time
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _DISK_FULL_SQLSTATE = "53100"  # PostgreSQL: disk_full
+_MISSING_SQLSTATES = {"42P01", "42703"}  # undefined_table, undefined_column: not migrated yet
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,11 @@ def _database(error: DBAPIError) -> Problem:
     return _UNREACHABLE
 
 
+def _program(error: ProgrammingError) -> Problem:
+    missing = getattr(error.orig, "sqlstate", None) in _MISSING_SQLSTATES
+    return _UNREACHABLE if missing else _INTERNAL
+
+
 def _http(error: HTTPException) -> Problem:
     code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
     detail = {
@@ -106,6 +115,7 @@ TABLE: dict[type[Exception], Callable[[Any], Problem]] = {
     BlobError: lambda e: Problem(500, e.code, "a stored file is missing or damaged"),
     OperationalError: _database,
     InterfaceError: _database,
+    ProgrammingError: _program,
     PoolTimeoutError: lambda _: _UNREACHABLE,
     HTTPException: _http,
     ClientDisconnect: lambda _: Problem(400, "client_disconnected", "the request broke off"),
@@ -143,6 +153,10 @@ def render(request: Request, problem: Problem) -> Response:
 
 async def _handle(request: Request, error: Exception) -> Response:
     problem = describe(error)
+    if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        unplanned = error if problem is _INTERNAL else None
+        identity = request.scope["state"]["request_id"]
+        _log.error("request %s: %s", identity, error, exc_info=unplanned)
     if problem.status == HTTPStatus.METHOD_NOT_ALLOWED:
         headers = {"Allow": ", ".join(_allowed_methods(request))}
         problem = Problem(problem.status, problem.code, problem.detail, headers=headers)

@@ -1,4 +1,4 @@
-"""What goes out over HTTP, and the query parameters that come in."""
+"""What goes out over HTTP."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from fmx_ml.results import Comparison, Erratum, Figure, Table
-from fmx_ml.specs import DatasetName, Int, Kind, Preset, Tag
+from fmx_ml.specs import DatasetName, Kind, Preset
 from fmx_store.states import Reason, State
 
 
@@ -356,90 +356,3 @@ class ProblemBody(Body):
     code: str = Field(description="Stable, for programs.")
     request_id: str
     errors: list[ProblemItem]
-
-
-class Query(BaseModel):
-    """The query parameters of a path; others are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-Cursor = Annotated[
-    str | None, Field(max_length=600, description="The next_cursor of the page before.")
-]
-
-
-class PageQuery(Query):
-    """Which page of a list."""
-
-    limit: int = Field(default=50, ge=1, description="Items at most; the server's bound is 200.")
-    cursor: Cursor = None
-
-
-class JobQuery(PageQuery):
-    """Which jobs."""
-
-    kind: Kind | None = None
-    state: State | None = None
-    tag: Tag | None = None
-
-
-class ModelQuery(PageQuery):
-    """Which models."""
-
-    job: str | None = Field(
-        default=None, pattern="^[0-9A-Za-z]{26}$", description="Only those of this job."
-    )
-
-
-class MetricsQuery(Query):
-    """How many epochs, and in which format."""
-
-    max_points: int | None = Field(
-        default=None, ge=1, le=10_000, description="Epochs at most, evenly thinned."
-    )
-    format: Literal["json", "csv"] | None = Field(
-        default=None, description="Goes before the Accept header."
-    )
-
-
-class ArtifactQuery(Query):
-    """How a file is shown."""
-
-    inline: bool = Field(
-        default=False, description="Show PNG, CSV, JSON and text in the browser, not as download."
-    )
-
-
-class ArchiveQuery(Query):
-    """What goes into the archive."""
-
-    prefix: str = Field(default="", max_length=300, description="Only paths that begin like this.")
-
-
-class PredictRequest(BaseModel):
-    """Pictures as pixels, or rows of the model's test set: one of the two."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    images: (
-        list[
-            Annotated[
-                list[
-                    Annotated[
-                        list[Annotated[Int, Field(ge=0, le=255)]],
-                        Field(min_length=28, max_length=28),
-                    ]
-                ],
-                Field(min_length=28, max_length=28),
-            ]
-        ]
-        | None
-    ) = Field(
-        default=None,
-        min_length=1,
-        description="Each 28 rows of 28 numbers, 0 (background) to 255, from the top left.",
-    )
-    test_rows: list[Annotated[Int, Field(ge=0)]] | None = Field(
-        default=None, min_length=1, description="Rows of the model's test set, from 0."
-    )

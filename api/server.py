@@ -52,7 +52,7 @@ class Server(uvicorn.Server):
     def stop(self) -> None:
         """Begins to stop; may be called from any thread."""
         self.should_exit = True
-        if self._loop is not None and self.started:
+        if self._loop is not None and self.started and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._app.state.services.stop_waiting)
 
 

@@ -17,6 +17,7 @@ from fmx_client.downloads import place_in
 from fmx_client.requests import make_request
 from fmx_client.session import CANCELLED, USAGE, Commands, Session, exit_as, fail
 from fmx_client.terminal import views
+from fmx_client.terminal.results import show_results
 from fmx_client.types import Artifact, Job
 
 app = typer.Typer(
@@ -90,7 +91,7 @@ def submit(  # noqa: PLR0917 - typer makes its options of them
         job = session.client.submit(request, idempotency_key=idempotency_key)
         if wait or watch:
             if not as_json:
-                session.console.print(job.id)
+                session.console.print(job.id, markup=False)
             _finish(session, job.id, live=watch)
         else:
             session.put(job, job.id)
@@ -145,7 +146,7 @@ def results(job: JobName, url: Url = None, as_json: AsJson = False) -> None:
     """Show a job's tables, ours beside the published."""
     with Session(url, as_json) as session:
         body = session.client.results(session.find_job(job))
-        session.put(body, views.results(body))
+        session.put(body, show_results(body))
 
 
 @artifacts_app.command("list")

@@ -6,7 +6,7 @@ from typing import Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
-from fmx_client import calls
+from fmx_client import calls, watching
 from fmx_client.connection import describe, find_url, http_options
 from fmx_client.errors import FmxClientError
 from fmx_client.wire import Answer, Call, Emit, Flow, Pause, Steps, Task, Wire
@@ -86,15 +86,15 @@ class Client:
     submit = _method(calls.submit)
     job = _method(calls.job)
     jobs = _iterator(calls.jobs)
-    watch = _iterator(calls.watch)
-    wait = _method(calls.wait)
+    watch = _iterator(watching.watch)
+    wait = _method(watching.wait)
     cancel = _method(calls.cancel)
     retry = _method(calls.retry)
     delete = _method(calls.delete)
     run = _method(calls.run)
     runs = _iterator(calls.runs)
     metrics = _method(calls.metrics)
-    follow_metrics = _iterator(calls.follow_metrics)
+    follow_metrics = _iterator(watching.follow_metrics)
     results = _method(calls.results)
     manifest = _method(calls.manifest)
     artifacts = _iterator(calls.artifacts)

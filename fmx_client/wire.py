@@ -138,7 +138,7 @@ class Answer:
         """The body's JSON. Raises UnexpectedAnswerError."""
         try:
             return json.loads(self.body)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UnexpectedAnswerError(
                 self.request, f"the answer ({self.status}) is no JSON: is this an fmx server?"
             ) from error
@@ -163,7 +163,7 @@ class Answer:
             return UnexpectedAnswerError(self.request, f"the answer ({self.status}) is at {where}")
         try:
             body = json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             body = None
         return error_of(self.status, self.headers, body)
 
@@ -219,7 +219,7 @@ class Wire:
 
     def ask(self, call: Call) -> Task[Answer]:
         """A good answer (2xx, 304). Raises FmxClientError."""
-        started_at, sends = time.monotonic(), 0
+        failing_since, sends = None, 0
         while True:
             sends += 1
             try:
@@ -231,7 +231,9 @@ class Wire:
                 error = answer.error()
                 if error is None:
                     return replace(answer, sends=sends)
-            pause = self._pause(call, error, sends, time.monotonic() - started_at)
+            now = time.monotonic()
+            failing_since = now if failing_since is None else failing_since
+            pause = self._pause(call, error, sends, now - failing_since)
             if pause is None:
                 error.sends = sends
                 raise error
@@ -247,7 +249,7 @@ class Wire:
         return UnexpectedAnswerError(f"{call.method} {self.base_url}{call.path}", cause)
 
     def _pause(
-        self, call: Call, error: FmxClientError, sends: int, elapsed_seconds: float
+        self, call: Call, error: FmxClientError, sends: int, failing_seconds: float
     ) -> float | None:
         """Seconds until the call is sent again; None if it is not."""
         if not _may_resend(call, error, sends):
@@ -261,7 +263,7 @@ class Wire:
         if pause > LONGEST_RETRY_AFTER_SECONDS:
             return None
         if call.patience_seconds is not None:
-            return pause if elapsed_seconds < call.patience_seconds else None
+            return pause if failing_seconds < call.patience_seconds else None
         return pause if sends <= self.retries else None
 
 

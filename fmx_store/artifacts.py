@@ -21,7 +21,7 @@ from fmx_store.ids import is_id
 from fmx_store.tables import Artifact, Blob, Job, Pin, Run, now
 from fmx_store.texts import is_storable
 
-STAGE_TRIES = 5  # another attempt may store the same file for the first time at the same moment
+STAGE_TRIES = 5  # a blob's row may come or go between our look and our pin
 COLLECT_AT_ONCE = 100  # blobs in one transaction
 STRAYS_AT_ONCE = 500
 SWEEP_AGE_SECONDS = 600  # a blob unused for this long belongs to no one who is about to pin it
@@ -82,15 +82,8 @@ def _pin(db: Database, lease: Lease, sizes: Mapping[str, int]) -> None:
 
 
 def _pin_once(session: Session, run: Run, sizes: Mapping[str, int]) -> None:
-    # Always by digest, so that two who pin the same files never wait for each other.
-    known = set(
-        session.exec(
-            select(Blob.sha256)
-            .where(col(Blob.sha256).in_(sizes))
-            .order_by(col(Blob.sha256))
-            .with_for_update(read=True, key_share=True)  # not to be collected before the commit
-        )
-    )
+    known = set(session.exec(select(Blob.sha256).where(col(Blob.sha256).in_(sizes))))
+    # Always in the order of digests, so that no two who pin the same files wait for each other.
     for sha256 in sorted(sizes.keys() - known):
         session.add(Blob(sha256=sha256, size_bytes=sizes[sha256]))
     session.flush()

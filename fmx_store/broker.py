@@ -24,10 +24,10 @@ from kombu.utils.encoding import bytes_to_str, str_to_bytes
 from kombu.utils.json import dumps, loads
 
 from fmx_store.database import Ring
+from fmx_store.inbound import NOT_JSON, WORK_TASK, CheckedDelivery
 from fmx_store.lifecycle import CPU_QUEUE, GPU_QUEUE
 from fmx_store.settings import Settings
 
-WORK_TASK = "fmx.work"
 QUEUES = (CPU_QUEUE, GPU_QUEUE)
 POLL_SECONDS = 0.05  # embedded: between two looks into the folder
 DRAIN_SECONDS = 0.3  # embedded: a worker that waits for messages looks at its stop flag so often
@@ -57,7 +57,7 @@ class _Channel(filesystem.Channel):
 
     def _get(self, queue: str) -> Any:
         folder, taken = Path(cast("str", self.data_folder_in)), Path(str(self.processed_folder))
-        for name in sorted(os.listdir(folder)):  # noqa: PTH208 - a queue may be long
+        for name in _names(folder):
             if name.partition(".")[2] != f"{queue}.msg":
                 continue
             try:
@@ -68,12 +68,19 @@ class _Channel(filesystem.Channel):
                 continue  # another worker was faster
             try:
                 return loads(bytes_to_str(payload))
-            except ValueError:
+            except NOT_JSON:
                 _log.warning("dropped a message that is no JSON: %s", name)
         raise Empty
 
 
-class Transport(filesystem.Transport):
+def _names(folder: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))  # noqa: PTH208 - a queue may be long
+    except FileNotFoundError:
+        return []  # lost; the record announces again, and who publishes finds it missing
+
+
+class Transport(CheckedDelivery, filesystem.Transport):
     """The embedded broker's transport."""
 
     Channel = _Channel
@@ -85,6 +92,8 @@ class Transport(filesystem.Transport):
 
 
 TRANSPORT_ALIASES[EMBEDDED_SCHEME] = f"{__name__}:Transport"
+for _scheme in ("redis", "rediss"):
+    TRANSPORT_ALIASES[_scheme] = "fmx_store.redis_transport:Transport"
 
 
 def make_celery(settings: Settings) -> Celery:
@@ -212,13 +221,7 @@ class Doorbell:
         rings = self._missing(order.rings) if order.reminds else order.rings
         for run_id, queue_name in rings:
             self._app.send_task(
-                WORK_TASK,
-                args=[run_id],
-                queue=queue_name,
-                ignore_result=True,
-                # Once again, for a connection that has been idle for long and is gone.
-                retry=True,
-                retry_policy={"max_retries": 1, "interval_start": 0, "interval_max": 0},
+                WORK_TASK, args=[run_id], queue=queue_name, ignore_result=True, retry=False
             )
 
     def _missing(self, rings: Sequence[Ring]) -> list[Ring]:

@@ -4,6 +4,7 @@ A whole upgrade or downgrade is one transaction, and any number of processes may
 same time: the first does the work, the others wait for it and find nothing left to do.
 """
 
+import argparse
 import io
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -60,7 +61,7 @@ def add_revision(url: str, slug: str, date: str) -> Path:
 
 def make_config(connection: Connection | None = None) -> Config:
     """Alembic's configuration; env.py finds the connection in its attributes."""
-    config = Config(stdout=io.StringIO())
+    config = Config(stdout=io.StringIO(), cmd_opts=argparse.Namespace(quiet=True))
     config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
     config.set_main_option("file_template", "%%(rev)s")
     config.set_main_option("version_table", VERSION_TABLE)

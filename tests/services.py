@@ -198,19 +198,6 @@ def _answers(url: str) -> bool:
 
 def migrate(database_url: str, data_dir: Path) -> None:
     """Brings a database to the newest revision, by the command that an operator uses."""
-    if not (ROOT / "migrations" / "__main__.py").exists():  # TEMPORARY
-        from sqlmodel import SQLModel
-
-        import fmx_store.tables
-        from fmx_store.database import Database
-
-        db = Database(Settings(database_url=database_url, data_dir=data_dir).database)
-        SQLModel.metadata.create_all(db.engine)
-        if db.is_sqlite:
-            with db.engine.connect() as c:
-                c.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-        db.close()
-        return
     environment = {
         **os.environ,
         "FMX_DATABASE_URL": database_url,

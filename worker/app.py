@@ -3,8 +3,10 @@
 Neither the main process nor the pool's ever import torch: trainings run in processes of their own.
 """
 
-from typing import Any
+from contextlib import suppress
+from typing import Any, Final
 
+from billiard.util import set_pdeathsig
 from celery import signals
 
 from fmx_store.broker import make_celery
@@ -23,7 +25,7 @@ app.conf.update(
     worker_lost_wait=1.0,  # for the result of a process that was killed: nothing needs it
 )
 
-hardware = find_hardware(settings)
+hardware: Final = find_hardware(settings)
 # The default of -Q.
 app.amqp.queues.select(queues_of(hardware))
 
@@ -38,13 +40,25 @@ def _open() -> Context:
 
 contexts = PerProcess(_open)
 tasks.register(app, contexts, _stop_flag, _gate)
-app.steps["worker"].add(make_upkeep(_open, _stop_flag, _gate))
+app.steps["worker"].add(  # pyright: ignore[reportOptionalSubscript] - Celery makes it a dict
+    make_upkeep(_open, _stop_flag, _gate)
+)
 
 
 @signals.worker_shutting_down.connect
 def _stop(**_details: Any) -> None:
     """At the first SIGTERM or SIGINT, in the signal handler: running trainings stop now."""
     _stop_flag.set()
+
+
+@signals.worker_process_init.connect
+def _outlive_the_main_process(**_details: Any) -> None:
+    """Undoes that Celery lets the kernel kill the pool with the thread that has started it.
+
+    A process of the pool sees for itself that the main process is gone, and hands its run back.
+    """
+    with suppress(OSError):
+        set_pdeathsig(0)
 
 
 @signals.worker_process_shutdown.connect

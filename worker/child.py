@@ -11,6 +11,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -37,23 +38,20 @@ class Child:
         self, command: Sequence[str], order: Path, log: Path, environment: Mapping[str, str]
     ) -> None:
         """Starts `command ORDER DESCRIPTOR`; its output goes to the log. Raises OSError."""
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        with theirs, log.open("ab") as output:
-            try:
-                self._process = subprocess.Popen(  # noqa: S603 - our own program
-                    [*command, str(order), str(theirs.fileno())],
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    env=environment,
-                    pass_fds=[theirs.fileno()],
-                    start_new_session=True,
-                )
-            except BaseException:
-                ours.close()
-                raise
-        self._pipe = ours
+        with log.open("ab") as output, ExitStack() as stack:
+            self._pipe, theirs = map(stack.enter_context, socket.socketpair())
+            self._process = subprocess.Popen(  # noqa: S603 - our own program
+                [*command, str(order), str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+            stack.pop_all()
+            theirs.close()
+        self._pipe.setblocking(False)
         self._tail = bytearray()
         self._kill_at: float | None = None
         self.is_silent = False  # the pipe has ended: no message will follow

@@ -72,8 +72,9 @@ _adapter: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discrimina
 
 
 def encode(message: Message) -> bytes:
-    """The message as a line. Raises ValueError for a number that JSON does not have."""
-    text = json.dumps(message.model_dump(mode="json"), allow_nan=False, separators=(",", ":"))
+    """The message as a line. Raises ValueError or TypeError for what JSON does not have."""
+    # Not in pydantic's JSON mode, which writes null for NaN.
+    text = json.dumps(message.model_dump(), allow_nan=False, separators=(",", ":"))
     return text.encode() + b"\n"
 
 

@@ -19,6 +19,8 @@ from worker.context import Context
 from worker.orders import CollateOrder, Order, TrainOrder
 from worker.scratch import Scratch
 
+_SECRETS = {"FMX_DATABASE_URL", "FMX_BROKER_URL", "FMX_STORAGE_URL"}
+
 
 def make_order(context: Context, claim: Claim, scratch: Scratch) -> Order:
     """What the trainer is to do. Raises BlobError where a file that it needs is missing."""
@@ -99,10 +101,13 @@ def _inputs(context: Context, run: Run, scratch: Scratch) -> dict[str, Path]:
 
 
 def make_environment(settings: Settings, scratch: Scratch) -> Mapping[str, str]:
-    """The trainer's environment: temporary files go with the attempt, caches stay."""
+    """The trainer's environment: temporary files go with the attempt, caches stay.
+
+    The addresses of the record, which may hold passwords, are not for it.
+    """
     return {
         "MPLCONFIGDIR": str(settings.cache_dir / "matplotlib"),
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name not in _SECRETS},
         "TMPDIR": str(scratch.temporary),
         "PYTHONFAULTHANDLER": "1",  # a crash in foreign code says where in the log
         "PYTHONUNBUFFERED": "1",

@@ -28,6 +28,7 @@ OUTAGES = (OperationalError, InterfaceError, InternalError, PoolTimeoutError)
 """What a database raises that is away, locked, or no longer the one that may be written."""
 
 WRITE_SECONDS = 0.3  # between two writes: many short epochs go in one
+MAX_EPOCHS = 1000  # in one write, after a database has been away for long
 LOOK_SECONDS = 0.5  # between two looks for a cancel, which are only reads
 RETRY_SECONDS = (0.1, 1.0)  # first and longest pause while the database is away
 
@@ -43,7 +44,7 @@ def outlast(action: Callable[[], T], has_given_up: Callable[[], bool]) -> T:
         except OUTAGES as error:
             if has_given_up():
                 raise
-            _log.warning("the database is away: %s", _first_line(error))
+            _log.warning("the database is away: %s", first_line(error))
         time.sleep(pause)
         pause = min(2 * pause, longest)
 
@@ -121,7 +122,7 @@ class Recorder:
                 _log.warning(
                     "run %s: the database is away, its progress is kept: %s",
                     self._lease.run_id,
-                    _first_line(error),
+                    first_line(error),
                 )
             except Exception as error:  # noqa: BLE001 - told to the supervisor by `check`
                 with self._changed:
@@ -150,7 +151,7 @@ class Recorder:
 
     def _work(self) -> None:
         with self._changed:
-            epochs, phase = list(self._epochs), self._phase
+            epochs, phase = self._epochs[:MAX_EPOCHS], self._phase
             is_due = self._write_due() <= time.monotonic()
         if not is_due:
             state = self._look()
@@ -175,8 +176,9 @@ class Recorder:
             state = session.exec(query).first()
         if state not in ACTIVE:
             raise LeaseLostError(self._lease.run_id, self._lease.attempt)
-        return state
+        return State(state)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says, without a database's further explanations."""
     return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -20,7 +20,7 @@ class PipeSink:
         folder.mkdir(parents=True, exist_ok=True)
 
     def send(self, message: Message) -> None:
-        """Sends a message whole. Raises ValueError where it holds NaN or an infinity."""
+        """Sends a message whole. Raises ValueError or TypeError where JSON can't hold it."""
         self._pipe.sendall(encode(message))
 
     def phase(self, name: str) -> None:

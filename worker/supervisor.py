@@ -30,7 +30,7 @@ from worker.context import Context
 from worker.messages import ArtifactReady, Done, Epoch, Failed, Last, Message, Phase
 from worker.orders import write_order
 from worker.preparation import make_environment, make_order
-from worker.recorder import OUTAGES, Recorder, outlast
+from worker.recorder import OUTAGES, Recorder, first_line, outlast
 from worker.scratch import Scratch, open_scratch
 
 TRAINER = (sys.executable, "-m", "worker.trainer")
@@ -85,8 +85,11 @@ def supervise(context: Context, claim: Claim, command: Sequence[str] = TRAINER) 
         attempt.run()
     except LeaseLostError:
         _log.warning("%s: its lease is lost", attempt.label)
-    except OUTAGES:
-        _log.exception("%s: the database is away; its lease will run out", attempt.label)
+    except OUTAGES as error:
+        said = first_line(error)
+        _log.warning(
+            "%s: given up, the database is away, its lease runs out: %s", attempt.label, said
+        )
     finally:
         recorder.stop()
 
@@ -128,6 +131,8 @@ class Attempt:
         try:
             child = Child(self._command, scratch.order, scratch.log, environment)
         except OSError as error:
+            if error.errno in _FULL:
+                raise
             return Crash(f"no training process can be started: {error}")
         with child:
             flood = self._watch(child)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import replace
+from types import FrameType
 
 from celery import Celery
 from celery.exceptions import Reject
@@ -16,7 +17,7 @@ from fmx_store.broker import WORK_TASK
 from fmx_store.ids import is_id
 from worker.context import Context, PerProcess
 from worker.devices import devices_of
-from worker.recorder import OUTAGES
+from worker.recorder import OUTAGES, first_line
 from worker.shared import Gate, StopFlag
 from worker.supervisor import supervise
 
@@ -30,8 +31,7 @@ _log = logging.getLogger(__name__)
 def register(app: Celery, contexts: PerProcess, stop_flag: StopFlag, gate: Gate) -> None:
     """Gives the app its only task."""
 
-    @app.task(name=WORK_TASK)
-    def work(*message: object) -> None:  # pyright: ignore[reportUnusedFunction] - Celery's now
+    def work(*message: object, **_: object) -> None:
         if not _is_announcement(message):
             _log.warning("a message that announces nothing is dropped")
             return
@@ -47,6 +47,8 @@ def register(app: Celery, contexts: PerProcess, stop_flag: StopFlag, gate: Gate)
         if came_too_late:
             raise Reject("the worker stops", requeue=True)
 
+    app.task(name=WORK_TASK)(work)
+
 
 def _wait(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + DEAF_SECONDS
@@ -61,7 +63,7 @@ def work_off(context: Context) -> None:
             claim = claims.claim(context.db, context.name, devices_of(context.hardware))
         except OUTAGES as error:
             # The record announces again what is due when the database is back.
-            _log.warning("nothing can be claimed, the database is away: %s", error)
+            _log.warning("nothing can be claimed, the database is away: %s", first_line(error))
             return
         if claim is None:
             return
@@ -84,7 +86,11 @@ def _stopping_on_signals(context: Context) -> Generator[Context]:
         yield context
         return
     signalled = threading.Event()
-    before = {s: signal.signal(s, lambda *_: signalled.set()) for s in _END_SIGNALS}
+
+    def note(_signum: int, _frame: FrameType | None) -> None:
+        signalled.set()
+
+    before = {signum: signal.signal(signum, note) for signum in _END_SIGNALS}
     try:
         yield replace(context, is_stopping=lambda: signalled.is_set() or context.is_stopping())
     finally:

@@ -15,6 +15,7 @@ import sys
 import threading
 import traceback
 from pathlib import Path
+from types import FrameType
 
 from fmx_ml.errors import FmxError, StoppedError
 from worker.messages import Done, Failed, Stopped
@@ -31,7 +32,11 @@ _log = logging.getLogger("fmx.trainer")
 def main(order_path: str, descriptor: str) -> None:
     """Does the order and sends how it ended."""
     stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+
+    def ask_to_stop(_signum: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, ask_to_stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     pipe = socket.socket(fileno=int(descriptor))
     pipe.set_inheritable(False)
@@ -43,12 +48,13 @@ def main(order_path: str, descriptor: str) -> None:
     try:
         last = _train(order, sink) if isinstance(order, TrainOrder) else _collate(order, sink)
         sink.send(last)
-    except StoppedError:
-        _log.info("stopped on request")
-        sink.send(Stopped())
     except Exception as error:  # noqa: BLE001 - the one place where a pipeline's errors end
-        _log.exception("failed")
-        sink.send(describe(error))
+        if isinstance(error, StoppedError) and stop.is_set():
+            _log.info("stopped on request")
+            sink.send(Stopped())
+        else:
+            _log.exception("failed")
+            sink.send(describe(error))
     else:
         _log.info("done")
 

@@ -10,13 +10,13 @@ from celery import Celery, bootsteps
 from sqlmodel import col, exists, select
 
 from fmx_store.broker import check_broker
-from fmx_store.database import Database
 from fmx_store.maintenance import Maintenance
+from fmx_store.revision import EXPECTED_REVISION, get_revision
 from fmx_store.states import State
 from fmx_store.tables import Run
 from worker.context import Context
 from worker.devices import devices_of
-from worker.recorder import OUTAGES
+from worker.recorder import OUTAGES, first_line
 from worker.scratch import sweep_scratch
 from worker.shared import Gate, StopFlag
 from worker.tasks import work_off
@@ -55,7 +55,7 @@ class Standby:
                 if is_anything_due(self._context) and self._is_broker_away():
                     self._work()
             except OUTAGES as error:
-                _log.warning("the database is away: %s", error)
+                _log.warning("the database is away: %s", first_line(error))
             except Exception:  # noqa: BLE001 - whatever it was, it may be over next time
                 _log.exception("the standby failed; it goes on")
 
@@ -100,32 +100,43 @@ def make_upkeep(
     class Upkeep(bootsteps.StartStopStep):
         requires = {"celery.worker.components:Pool"}  # noqa: RUF012 - Celery's way to order steps
 
-        def start(self, worker: Any) -> None:
+        def start(self, parent: Any) -> None:
             # Celery would start the worker anew, also where its terminal has been closed.
             signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))
             self._context = context = open_context()
-            _sweep(context.settings.scratch_dir, context.db)
+            _look_around(context)
             self._maintenance = Maintenance(
                 context.db, context.blobs, context.settings, context.doorbell.ring
             )
             self._maintenance.start()
-            self._standby = Standby(worker.app, context, gate, worker.concurrency)
+            self._standby = Standby(parent.app, context, gate, parent.concurrency)
             self._standby.start()
 
-        def stop(self, worker: Any) -> None:  # noqa: ARG002 - Celery's signature
+        def stop(self, parent: Any) -> None:  # noqa: ARG002 - Celery's signature
             stop_flag.set()
             stop_flag.set_deaf()  # Celery has stopped its consumer and not yet its pool
             self._maintenance.stop()
             self._standby.stop()
             self._context.close()
 
-        terminate = stop
+        def terminate(self, parent: Any) -> None:
+            self.stop(parent)
 
     return Upkeep
 
 
-def _sweep(folder: Any, db: Database) -> None:
+def _look_around(context: Context) -> None:
+    """What is to be said or done once, at the start."""
     try:
-        sweep_scratch(folder, db)
+        revision = get_revision(context.db)
+        if revision != EXPECTED_REVISION:
+            _log.error(
+                "the database is at revision %s and this worker needs %s: "
+                "run `python -m migrations upgrade`",
+                revision,
+                EXPECTED_REVISION,
+            )
+            return
+        sweep_scratch(context.settings.scratch_dir, context.db)
     except OUTAGES as error:
-        _log.warning("the database is away: %s", error)
+        _log.warning("the database is away: %s", first_line(error))

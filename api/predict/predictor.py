@@ -15,7 +15,8 @@ from api.predict.catalogue import Catalogue, Loaded
 from api.predict.pictures import Picture, PictureError, read_picture
 from api.predict.uploads import FIELD, Upload
 from api.problems import invalid
-from api.schemas import Prediction, PredictRequest
+from api.queries import PredictRequest
+from api.schemas import Prediction
 from fmx_store.settings import Settings
 from fmx_store.tables import Model
 

@@ -9,7 +9,8 @@ from api.dependencies import AppSettings, Blobs, Db, JobId
 from api.files import archive_response, artifact_response
 from api.openapi import answer, file_answer, header, problem_responses
 from api.paging import check_limit, page_artifacts
-from api.schemas import ArchiveQuery, ArtifactPage, ArtifactQuery, PageQuery
+from api.queries import ArchiveQuery, ArtifactQuery, PageQuery
+from api.schemas import ArtifactPage
 from api.views import artifact_body
 from fmx_store import artifacts, jobs
 from fmx_store.errors import NotFoundError

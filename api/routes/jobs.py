@@ -11,7 +11,8 @@ from api.dependencies import App, AppSettings, Db, JobId, JobJson
 from api.openapi import answer, header, job_request_body, problem_responses
 from api.outcomes import require_manifest, require_results
 from api.paging import check_limit
-from api.schemas import JobBody, JobPage, JobQuery, ResultsBody
+from api.queries import JobQuery
+from api.schemas import JobBody, JobPage, ResultsBody
 from api.submissions import check_key, submit
 from api.views import job_bodies, job_body, job_etag, job_path
 from fmx_store import artifacts, jobs
@@ -41,7 +42,8 @@ def post_job(
     services: App,
     response: Response,
     idempotency_key: Annotated[
-        str | None, Header(description="With the same key the job is recorded once.")
+        str | None,
+        Header(alias="Idempotency-Key", description="With the same key a job is recorded once."),
     ] = None,
 ) -> JobBody:
     submitted = submit(services, value, check_key(idempotency_key))

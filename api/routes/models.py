@@ -17,7 +17,8 @@ from api.predict.pictures import Picture
 from api.predict.predictor import decode, parse_request, predict_pictures, predict_request
 from api.predict.uploads import FIELD, FORM_TYPE, stream_files
 from api.problems import invalid
-from api.schemas import ModelDetail, ModelPage, ModelQuery, Prediction, PredictionsBody
+from api.queries import ModelQuery
+from api.schemas import ModelDetail, ModelPage, Prediction, PredictionsBody
 from fmx_ml.specs import IMAGE_SIDE
 from fmx_store import models
 from fmx_store.tables import Model

@@ -10,9 +10,10 @@ from fastapi import APIRouter, Query, Request, Response
 from api import examples
 from api.conditional import prefers_csv
 from api.dependencies import AppSettings, Db, JobId, RunId
-from api.openapi import answer, header, problem_responses
+from api.openapi import answer, problem_responses
 from api.paging import check_limit, page_runs
-from api.schemas import MetricsBody, MetricsQuery, PageQuery, RunBody, RunPage
+from api.queries import MetricsQuery, PageQuery
+from api.schemas import MetricsBody, RunBody, RunPage
 from api.views import run_bodies
 from fmx_ml.sinks import EpochMetrics
 from fmx_store import jobs
@@ -23,7 +24,11 @@ router = APIRouter(prefix="/v1", tags=["runs"])
 
 CSV_TYPE = "text/csv"
 _CSV_EXAMPLE = "epoch,train_loss,train_accuracy,val_loss,val_accuracy,seconds\r\n1,0.3521,…\r\n"
-_ACCEPT = header("Accept", "text/csv for CSV.", CSV_TYPE)
+_METRICS_ANSWER = answer(200, examples.METRICS, description="The epochs so far.")
+_METRICS_ANSWER[200]["content"][CSV_TYPE] = {
+    "schema": {"type": "string"},
+    "example": _CSV_EXAMPLE,
+}
 
 
 @router.get(
@@ -53,17 +58,7 @@ def get_run(run_id: RunId, db: Db) -> RunBody:
     "/runs/{run_id}/metrics",
     response_model=MetricsBody,
     summary="Show a run's epochs",
-    responses={
-        200: {
-            "description": "The epochs so far.",
-            "content": {
-                "application/json": {"example": examples.METRICS},
-                CSV_TYPE: {"schema": {"type": "string"}, "example": _CSV_EXAMPLE},
-            },
-        },
-        **problem_responses(404, 422),
-    },
-    openapi_extra={"parameters": [_ACCEPT]},
+    responses={**_METRICS_ANSWER, **problem_responses(404, 422)},
 )
 def get_metrics(
     run_id: RunId,

@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(story, data_dir)
     except KeyboardInterrupt:
-        story.complain("interrupted; server and worker were stopped")
+        story.complain("interrupted; nothing is left running")
         return INTERRUPTED
 
 

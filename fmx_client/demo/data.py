@@ -16,6 +16,7 @@ LOOK_SECONDS = 180.0  # the longest that a download that does arrive may take
 APT_SECONDS = 120.0
 _APT = (
     "apt-get",
+    "-q",
     *("-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=10"),
     *("-o", "DPkg::Lock::Timeout=20"),
 )
@@ -135,12 +136,12 @@ class DataSearch:
 
     def _apt(self) -> str | None:
         """Installs the package; what went wrong, if anything did."""
-        install = (*_APT, "install", "-y", "-q", "--no-install-recommends", PACKAGE)
-        for command in (install, (*_APT, "update", "-q"), install):
-            self.tell(f"installing a package: {' '.join(command)}")
-            ran = self.run(command, APT_SECONDS)
+        install, update = ("install", PACKAGE, "-y", "--no-install-recommends"), ("update",)
+        for order in (install, update, install):
+            self.tell(f"apt-get {' '.join(order)}")
+            ran = self.run((*_APT, *order), APT_SECONDS)
             self.tell(f"  {_last_line(ran.output) or ran.complaint}")
-            if command is install and ran.status == 0:
+            if order is install and ran.status == 0:
                 return None
         return ran.complaint or f"status {ran.status}"
 

@@ -1,5 +1,6 @@
 """Server and worker for a while: started, waited for, stopped."""
 
+import ctypes
 import os
 import re
 import signal
@@ -12,11 +13,13 @@ from pathlib import Path
 from typing import Self
 
 START_SECONDS = 90.0
-STOP_SECONDS = 20.0
+STOP_SECONDS = 25.0  # the server gives its children 20
 _KILL_SECONDS = 5.0
 _LOOK_SECONDS = 0.1
 _READY = re.compile(r"ready at (https?://\S+)")
 _TAIL_LINES = 15
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+_LIBC = ctypes.CDLL(None)
 # The demo keeps to its own data folder, whatever else this machine is set up for.
 _NOT_INHERITED = ("FMX_DATABASE_URL", "FMX_BROKER_URL", "FMX_STORAGE_URL")
 
@@ -39,6 +42,12 @@ def environment(data_dir: Path) -> dict[str, str]:
         "FMX_PORT": "0",
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def _die_with_parent() -> None:
+    """Linux: the server gets SIGTERM even when the demo is killed."""
+    if sys.platform == "linux":
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class Server:
@@ -68,6 +77,7 @@ class Server:
                 stderr=subprocess.STDOUT,
                 env=environment(self._data_dir),
                 start_new_session=True,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 - no thread runs yet
             )
         return self
 

@@ -1,8 +1,7 @@
 """What the demo does with a server, and how it tells it."""
 
-from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from rich import box
@@ -18,7 +17,8 @@ from fmx_client.errors import FmxClientError
 from fmx_client.terminal import views
 from fmx_client.terminal.live import Progress
 from fmx_client.terminal.pictures import draw_row
-from fmx_client.terminal.text import duration, plain
+from fmx_client.terminal.results import name_figure, name_files, show_comparisons, warn_of
+from fmx_client.terminal.text import REAL_DATASET, duration, plain
 from fmx_client.types import Job, Prediction, ResultsBody
 
 _WHAT = (
@@ -118,9 +118,9 @@ class Story:
         self._figures(client, body)
 
     def _accuracies(self, body: ResultsBody) -> None:
-        self._print(views.comparisons(body))
-        if body.dataset != "fashion-mnist":
-            self._print(views.warning(body.dataset))
+        self._print(show_comparisons(body))
+        if body.dataset != REAL_DATASET:
+            self._print(warn_of(body.dataset))
         self._console.print()
 
     def _predictions(self, client: Client, job: Job, decision: Decision, cache_dir: Path) -> None:
@@ -133,7 +133,7 @@ class Story:
         if self._console.is_terminal and pictures:
             pairs = zip(pictures, answers, strict=True)
             shown = [(picture["pixels"], _verdict(answer)) for picture, answer in pairs]
-            self._console.print(draw_row(shown, self._width))
+            self._console.print(draw_row(shown, self._console.width))
         else:
             self._print(views.predictions(answers, [f"test row {row}" for row in rows]))
         self._console.print()
@@ -144,8 +144,8 @@ class Story:
         for figure in body.figures:
             for path in figure.artifacts:
                 client.download(body.job, path, place_in(self._out, path))
-            names = Text(plain(_names(figure.artifacts)), style="cyan", overflow="fold")
-            table.add_row(Text(views.figure_title(figure)), names)
+            names = Text(plain(name_files(figure.artifacts)), style="cyan", overflow="fold")
+            table.add_row(names, Text(name_figure(figure)))
         self._print(Text(f"Figures and their numbers, in {_short(self._out)}/", style="bold"))
         self._print(table)
 
@@ -154,14 +154,6 @@ class Story:
         self._console.print()
         self._fact("Done", f"after {duration(seconds)}; server and worker were stopped")
         self._fact("Next", "make serve, then: .venv/bin/fmx submit q1 --preset quick --watch")
-
-
-def _names(paths: Sequence[str]) -> str:
-    """The files of a figure, those that differ in their suffix in short: a.png .svg .csv."""
-    stems: dict[str, list[str]] = {}
-    for path in map(PurePosixPath, paths):
-        stems.setdefault(str(path.with_suffix("")), []).append(path.suffix)
-    return ", ".join(stem + " ".join(suffixes) for stem, suffixes in stems.items())
 
 
 def _withdraw(client: Client, job: Job) -> None:

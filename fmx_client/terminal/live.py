@@ -15,7 +15,7 @@ from rich.text import Text
 
 from fmx_client.client import Client
 from fmx_client.errors import FmxClientError
-from fmx_client.terminal.text import STATE_STYLES, duration, number, plain, state
+from fmx_client.terminal.text import REAL_DATASET, STATE_STYLES, duration, number, plain, state
 from fmx_client.types import Epoch, Job, Run
 
 _PHASES = {
@@ -118,7 +118,10 @@ def _trouble(said: str) -> Text:
 
 
 def _title(job: Job) -> str:
-    return plain(f"{job.kind} {job.preset}" + (f" “{job.name}”" if job.name else ""))
+    name = f" “{job.name}”" if job.name else ""
+    dataset = job.spec.get("dataset", REAL_DATASET)
+    data = "" if dataset == REAL_DATASET else f" ({dataset} data)"
+    return plain(f"{job.kind} {job.preset}{name}{data}")
 
 
 def _doing(job: Job) -> Text:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 NONE = "-"
+REAL_DATASET = "fashion-mnist"  # figures of any other one say so
 WIDE = 240  # columns where the output is a file or pipe: nothing is cut
 
 _SMALL, _LARGE = 1e-4, 10.0  # four digits after the point say enough between them
@@ -89,8 +90,8 @@ def size(size_bytes: float) -> str:
 
 
 def moment(at: datetime | None) -> str:
-    """A time in this machine's zone, to the second."""
-    return NONE if at is None else at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    """A time in this machine's zone."""
+    return NONE if at is None else at.astimezone().strftime("%Y-%m-%d %H:%M")
 
 
 def state(value: str) -> Text:

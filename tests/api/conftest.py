@@ -8,9 +8,12 @@ from typing import Any
 import httpx
 import pytest
 from http_service import Service, serve
+from model_files import made, model_id, other, predict_path
 from services import Column
 
 from fmx_store.settings import Settings
+
+__all__ = ["made", "model_id", "other", "predict_path"]
 
 # No test here is about lost workers, so no run that a test holds is taken from it.
 LEASE_SECONDS = 600.0

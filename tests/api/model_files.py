@@ -1,12 +1,16 @@
 """Models to predict with: real networks with drawn weights, exported as a run exports them."""
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
+from http_service import Service
 from ml_cases import miss, take_first
 from numpy.typing import NDArray
+from PIL import Image
 from safetensors.numpy import save
 
 from fmx_ml.data import fashion_mnist
@@ -80,3 +84,35 @@ def make_model_files(folder: Path, half: Half, seed: int) -> ModelFiles:
         test=test,
         probabilities_NK=predict(model, to_device(test, torch.device("cpu"))),
     )
+
+
+def png(picture_HW: NDArray[np.uint8]) -> bytes:
+    """The picture as a file."""
+    file = io.BytesIO()
+    Image.fromarray(picture_HW).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> ModelFiles:
+    """A model of the first half."""
+    return make_model_files(tmp_path_factory.mktemp("fm1"), "fm1", seed=1)
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> ModelFiles:
+    """A model of the second half."""
+    return make_model_files(tmp_path_factory.mktemp("fm2"), "fm2", seed=2)
+
+
+@pytest.fixture(scope="module")
+def model_id(shared: Service, made: ModelFiles) -> str:
+    """The first half's model on the module's server."""
+    job_id = shared.run_to_success(files=made.files, model=True)
+    return shared.get(f"/v1/jobs/{job_id}")["models"][0]
+
+
+@pytest.fixture(scope="module")
+def predict_path(model_id: str) -> str:
+    """Where that model predicts."""
+    return f"/v1/models/{model_id}/predict"

@@ -185,15 +185,16 @@ def test_what_nobody_planned_for_tells_no_internals(
 
 
 def test_a_damaged_file_is_the_servers_fault(
-    shared: Service, monkeypatch: pytest.MonkeyPatch
+    shared: Service, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise BlobError("blob 12 is missing in /a/folder")
 
     monkeypatch.setattr(jobs, "list_jobs", fail)
     answer = shared.client.get("/v1/jobs")
-    problem(answer, 500, "blob_damaged")
+    body = problem(answer, 500, "blob_damaged")
     assert "/a/folder" not in answer.text
+    assert f"request {body['request_id']}: blob 12 is missing in /a/folder" in caplog.text
 
 
 def test_a_request_that_breaks_off_is_no_failure_of_the_server(

@@ -10,7 +10,7 @@ import httpx
 import psycopg
 import pytest
 from http_service import Service, problem, serve
-from services import Column, free_port, run_postgres, run_redis
+from services import Column, Server, free_port, run_redis
 from sqlalchemy import text
 
 from fmx_store.settings import Settings
@@ -112,21 +112,41 @@ def test_a_database_that_was_never_there(broken_column: Service) -> None:
 
 
 @pytest.mark.services
-def test_a_database_that_goes_and_comes_back(tmp_path: Path) -> None:
-    """No request fails with anything but 503 while it is gone, and no other afterwards."""
-    port = free_port()
-    with run_postgres(port) as postgres:
-        with psycopg.connect(postgres.url, autocommit=True) as connection:
-            connection.execute("CREATE TABLE job (id text)")
-        settings = Settings(data_dir=tmp_path, port=0, database_url=postgres.url)
-        with serve(settings, tmp_path) as service:
-            assert readiness(service, 503, "unavailable")["database"] is True
-            postgres.process.terminate()
-            postgres.process.wait(10)
-            assert readiness(service, 503, "unavailable")["database"] is False
-            answers = [service.client.get(f"/v1/jobs/{'0' * 26}") for _ in range(8)]
-            for answer in answers:
-                problem(answer, 503, "database_unavailable")
+def test_a_database_that_goes_and_comes_back(
+    postgres_server: Server, postgres_url: str, tmp_path: Path
+) -> None:
+    """While it is gone every request is 503, afterwards none."""
+    name = postgres_url.rpartition("/")[2]
+    settings = Settings(data_dir=tmp_path, port=0, database_url=postgres_url)
+    with (
+        psycopg.connect(postgres_server.url, autocommit=True) as admin,
+        serve(settings, tmp_path) as service,
+    ):
+        path = f"/v1/jobs/{service.submit()['id']}"
+        _allow_connections(admin, name, allowed=False)
+        for _ in range(4):
+            problem(service.client.get(path), 503, "database_unavailable")
+            answer = service.client.post("/v1/jobs", json={"kind": "q1"})
+            problem(answer, 503, "database_unavailable")
+        assert readiness(service, 503, "unavailable")["database"] is False
+        _allow_connections(admin, name, allowed=True)
+        assert service.get(path)["state"] == "queued"
+        assert readiness(service, 200, "ok")
+
+
+def _allow_connections(admin: psycopg.Connection, name: str, *, allowed: bool) -> None:
+    """Lets the database accept connections or not; those that are open are cut."""
+    admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS {allowed}')  # pyright: ignore[reportArgumentType, reportCallIssue] - names can't be parameters
+    query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
+    admin.execute(query, [name])
+
+
+@pytest.mark.services
+def test_postgres_without_tables(empty_postgres_url: str, tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, port=0, database_url=empty_postgres_url)
+    with serve(settings, tmp_path) as service:
+        problem(service.client.get("/v1/jobs"), 503, "database_unavailable")
+        assert readiness(service, 503, "unavailable")["migrations"] is False
 
 
 @pytest.mark.services

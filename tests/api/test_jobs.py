@@ -7,9 +7,10 @@ from typing import Any
 import httpx
 import pytest
 from http_service import SUMMARY, Service, epoch, pointers, problem, wait_until
+from sqlalchemy.exc import OperationalError
 from sqlmodel import select
 
-from fmx_store import claims
+from fmx_store import claims, jobs
 from fmx_store.tables import Blob, Idempotency
 
 
@@ -51,6 +52,21 @@ def test_the_page_limit_is_the_settings(service: Service) -> None:
     answer = service.client.get("/v1/jobs", params={"limit": 201})
     problem(answer, 422, "invalid")
     assert pointers(answer) == ["?limit"]
+
+
+class TestSmallPages:
+    """A server whose pages are shorter than the usual ones."""
+
+    @pytest.fixture
+    def settings_values(self) -> dict[str, Any]:
+        return {"max_page": 2}
+
+    def test_a_page_without_a_limit_is_as_long_as_it_may_be(self, service: Service) -> None:
+        for _ in range(3):
+            service.submit()
+        assert len(service.get("/v1/jobs")["items"]) == 2
+        assert len(service.get("/v1/jobs", limit=2)["items"]) == 2
+        problem(service.client.get("/v1/jobs", params={"limit": 3}), 422, "invalid")
 
 
 def test_progress_moves_with_the_runs(column_service: Service) -> None:
@@ -210,6 +226,21 @@ def test_a_job_that_goes_away_ends_the_wait(service: Service) -> None:
     answer, seconds = wait(service, job_id, "wait=20")
     timer.join()
     problem(answer, 404, "not_found")
+    assert seconds < 10
+
+
+def test_a_wait_does_not_outlive_the_database(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OperationalError("SELECT", {}, ConnectionError("gone"))
+
+    job_id = service.submit()["id"]
+    timer = threading.Timer(0.5, monkeypatch.setattr, [jobs, "get_version", fail])
+    timer.start()
+    answer, seconds = wait(service, job_id, "wait=20")
+    timer.join()
+    problem(answer, 503, "database_unavailable")
     assert seconds < 10
 
 

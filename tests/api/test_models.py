@@ -2,7 +2,6 @@
 
 import io
 import json
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -10,44 +9,10 @@ import httpx
 import numpy as np
 import pytest
 from http_service import Service, pointers, problem
-from model_files import ModelFiles, make_model_files
+from model_files import ModelFiles, png
 from PIL import Image
 
-from api.predict.cache import OnceCache
 from fmx_ml.data.classes import HALVES, names_of
-
-BOUNDARY = "boundary-of-a-test"
-FORM = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> ModelFiles:
-    """A model of the first half."""
-    return make_model_files(tmp_path_factory.mktemp("fm1"), "fm1", seed=1)
-
-
-@pytest.fixture(scope="module")
-def other(tmp_path_factory: pytest.TempPathFactory) -> ModelFiles:
-    """A model of the second half."""
-    return make_model_files(tmp_path_factory.mktemp("fm2"), "fm2", seed=2)
-
-
-@pytest.fixture(scope="module")
-def model_id(shared: Service, made: ModelFiles) -> str:
-    """The first half's model on the module's server."""
-    job_id = shared.run_to_success(files=made.files, model=True)
-    return shared.get(f"/v1/jobs/{job_id}")["models"][0]
-
-
-@pytest.fixture(scope="module")
-def predict_path(model_id: str) -> str:
-    return f"/v1/models/{model_id}/predict"
-
-
-def png(picture_HW: Any) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(picture_HW).save(file, "PNG")
-    return file.getvalue()
 
 
 def check(prediction: dict[str, Any], made: ModelFiles, row: int) -> None:
@@ -282,76 +247,6 @@ def test_other_media_types(shared: Service, predict_path: str) -> None:
     problem(shared.client.post(predict_path), 415, "unsupported_media_type")
 
 
-CUT = png(np.zeros((99, 99), np.uint8))[:-30]
-
-
-@pytest.mark.parametrize(
-    ("content", "code"),
-    [(b"", "empty_file"), (b"hello", "not_a_picture"), (CUT, "broken_picture")],
-)
-def test_a_bad_file_is_pointed_to(
-    shared: Service, predict_path: str, made: ModelFiles, content: bytes, code: str
-) -> None:
-    good = png(made.test.images_NHW[0])
-    files = [("files", ("good.png", good)), ("files", ("bad.png", content))]
-    answer = shared.client.post(predict_path, files=files)
-    problem(answer, 422, "invalid")
-    (item,) = answer.json()["errors"]
-    assert (item["pointer"], item["code"]) == ("/files/1", code)
-    assert item["detail"].startswith("bad.png: ")
-
-
-def part(headers: str, content: bytes = b"") -> bytes:
-    lines = f"--{BOUNDARY}\r\n{headers}\r\n\r\n".encode()
-    return lines + content + b"\r\n"
-
-
-END = f"--{BOUNDARY}--\r\n".encode()
-DISPOSITION = 'Content-Disposition: form-data; name="files"; filename="{}"'
-BAD_FORMS: list[tuple[bytes, int, str]] = [
-    (b"", 400, "bad_form"),
-    (b"hello", 400, "bad_form"),
-    (END, 422, "invalid"),
-    (part(DISPOSITION.format("x"), b"abc"), 400, "bad_form"),
-    (part(DISPOSITION.format("x"), b"abc")[:40], 400, "bad_form"),
-    (part("Content-Disposition: form-data") + END, 422, "invalid"),
-    (part("X-Nothing: here") + END, 422, "invalid"),
-    (part('Content-Disposition: form-data; name="other"', b"x") + END, 422, "invalid"),
-    (part('Content-Disposition: form-data; name="\xff\xfe"', b"x") + END, 422, "invalid"),
-    (part("A: " + "x" * 10_000) + END, 400, "bad_form"),
-    (part("\r\n".join(f"H{i}: x" for i in range(100))) + END, 400, "bad_form"),
-]
-
-
-@pytest.mark.parametrize(("form", "status", "code"), BAD_FORMS, ids=lambda value: repr(value)[:40])
-def test_bad_forms(shared: Service, predict_path: str, form: bytes, status: int, code: str) -> None:
-    answer = shared.client.post(predict_path, content=form, headers=FORM)
-    problem(answer, status, code)
-
-
-@pytest.mark.parametrize("parameters", ["", "; boundary=", "; boundary=" + "x" * 300])
-def test_a_form_without_a_good_boundary(
-    shared: Service, predict_path: str, parameters: str
-) -> None:
-    headers = {"Content-Type": f"multipart/form-data{parameters}"}
-    answer = shared.client.post(predict_path, content=END, headers=headers)
-    problem(answer, 400, "bad_form")
-
-
-def test_odd_file_names_come_back_tame(
-    shared: Service, predict_path: str, made: ModelFiles
-) -> None:
-    content = png(made.test.images_NHW[0])
-    names = ["../../etc/passwd", "näme.png", "a\tb\x1b[31m.png", "x" * 4000]
-    form = b"".join(part(DISPOSITION.format(name), content) for name in names) + END
-    answer = shared.client.post(predict_path, content=form, headers=FORM)
-    files = [p["file"] for p in answer.json()["predictions"]]
-    assert files == ["../../etc/passwd", "näme.png", "ab[31m.png", "x" * 255]
-    nameless = part('Content-Disposition: form-data; name="files"', content) + END
-    answer = shared.client.post(predict_path, content=nameless, headers=FORM)
-    assert answer.json()["predictions"][0]["file"] == ""
-
-
 def test_a_model_whose_export_has_gone(service: Service, made: ModelFiles) -> None:
     job_id = service.run_to_success(files=made.files, model=True)
     path = f"/v1/models/{service.get(f'/v1/jobs/{job_id}')['models'][0]}/predict"
@@ -374,42 +269,3 @@ def test_a_deleted_model_predicts_no_more(service: Service, made: ModelFiles) ->
     assert service.client.post(path, json={"test_rows": [0]}).is_success
     service.client.delete(f"/v1/jobs/{job_id}")
     problem(service.client.post(path, json={"test_rows": [0]}), 404, "not_found")
-
-
-def test_many_who_ask_for_a_value_get_the_one_that_is_made() -> None:
-    cache = OnceCache[object](2)
-    made: list[object] = []
-    gate = threading.Event()
-
-    def make() -> object:
-        gate.wait(10)
-        made.append(object())
-        return made[-1]
-
-    with ThreadPoolExecutor(8) as pool:
-        futures = [pool.submit(cache.get, "a", make) for _ in range(8)]
-        gate.set()
-        values = {future.result() for future in futures}
-    assert values == set(made)
-    assert len(made) == 1
-
-
-def test_what_fails_is_tried_again() -> None:
-    cache = OnceCache[str](2)
-
-    def fail() -> str:
-        raise OSError
-
-    for _ in range(2):
-        with pytest.raises(OSError):  # noqa: PT011 - no other can come
-            cache.get("a", fail)
-    assert len(cache) == 0
-    assert cache.get("a", lambda: "fine") == "fine"
-
-
-def test_the_least_recently_used_leaves() -> None:
-    cache = OnceCache[str](2)
-    for key in ("a", "b", "a", "c"):
-        cache.get(key, lambda key=key: key)
-    assert cache.get("a", lambda: "made again") == "a"
-    assert cache.get("b", lambda: "made again") == "made again"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from stand_in import URL, StandIn, job
 
@@ -155,13 +156,13 @@ def test_files_go_as_they_are(tmp_path: Path) -> None:
 
 
 def test_arrays_go_as_numbers() -> None:
-    class Array:
-        def tolist(self) -> list[list[int]]:
-            return [[1, 2], [3, 4]]
-
     answer = httpx.Response(200, json={"model": "m", "predictions": []})
-    request = _sent(lambda c: c.predict("m", images=[Array(), [[5]]]), answer)[0]
-    assert _body(request) == {"images": [[[1, 2], [3, 4]], [[5]]]}
+    pictures = np.arange(2 * 28 * 28, dtype=np.uint8).reshape(2, 28, 28)
+    for images in (pictures, list(pictures), pictures.tolist()):
+        request = _sent(lambda c, i=images: c.predict("m", images=i), answer)[0]
+        assert _body(request) == {"images": pictures.tolist()}
+    request = _sent(lambda c: c.predict("m", test_rows=list(np.array([3, 4]))), answer)[0]
+    assert _body(request) == {"test_rows": [3, 4]}
 
 
 @pytest.mark.parametrize("given", [{}, {"files": [], "test_rows": []}, {"files": []}])

@@ -3,6 +3,8 @@
 import io
 import json
 import os
+import signal
+import subprocess
 import sys
 import textwrap
 import threading
@@ -16,6 +18,7 @@ import httpx
 import pytest
 from http_service import RESULTS, Service, epoch
 from rich.console import Console
+from services import ROOT
 from stand_in import URL, StandIn, job
 
 from fmx_client import Client
@@ -193,6 +196,26 @@ def test_a_server_is_waited_for_and_stopped_with_its_children(tmp_path: Path) ->
         child = int(server.log.read_text().split()[1])
         assert _is_alive(child)
     assert not _is_alive(child)
+
+
+def test_a_demo_that_is_killed_takes_its_server_along(tmp_path: Path) -> None:
+    server = "import os, time; print('ready at http://x', os.getpid(), flush=True); time.sleep(60)"
+    demo = f"""
+        import os, signal, sys
+        from pathlib import Path
+        from fmx_client.demo.server import Server
+        log = Path({str(tmp_path / "demo.log")!r})
+        with Server(log.parent, log, (sys.executable, "-c", {server!r})) as server:
+            server.wait_until_ready()
+            os.kill(os.getpid(), signal.SIGKILL)
+    """
+    killed = subprocess.run([sys.executable, "-c", textwrap.dedent(demo)], cwd=ROOT, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    pid = int((tmp_path / "demo.log").read_text().split()[-1])
+    deadline = time.monotonic() + 5
+    while _is_alive(pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_a_server_that_ends_shows_its_log(tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ from fmx_client import Client, client, errors
 from fmx_client.terminal import live, views
 from fmx_client.terminal.live import Progress
 from fmx_client.terminal.pictures import draw, draw_row, shrink
+from fmx_client.terminal.results import show_results
 from fmx_client.terminal.text import duration, number, plain, signed, size
-from fmx_client.types import Prediction
+from fmx_client.types import Prediction, ResultsBody
 
 TIMES = {"started_at": "2025-11-23T14:00:00Z", "finished_at": "2025-11-23T14:00:58Z"}
 
@@ -57,6 +58,32 @@ def test_differences_durations_sizes() -> None:
         "45.6 MB",
         "7000.0 GB",
     ]
+
+
+WIDE: dict[str, object] = {
+    "name": "runs",
+    "title": "Each run",
+    "columns": ["run", *(f"figure_number_{i}" for i in range(9)), "never", "verdict"],
+    "rows": [
+        ["seed-0", *[0.5] * 9, None, "inside"],
+        ["seed-1", *[1.5] * 9, None, "not_comparable"],
+    ],
+}
+
+
+@pytest.mark.parametrize(("width", "upright"), [(240, True), (80, False), (20, True)])
+def test_a_table_that_is_too_wide_lies_on_its_side(width: int, upright: bool) -> None:
+    body = ResultsBody.model_validate(
+        {"job": "x", "kind": "q1", "dataset": "fashion-mnist", "tables": [WIDE]}
+    )
+    console = Console(file=io.StringIO(), width=width)
+    console.print(show_results(body))
+    assert isinstance(console.file, io.StringIO)
+    lines = [" ".join(line.split()) for line in console.file.getvalue().splitlines()]
+    assert ("run seed-0 seed-1" in lines) is not upright
+    assert ("figure number 3 0.5000 1.5000" in lines) is not upright
+    assert ("verdict inside not comparable" in lines) is not upright
+    assert not any("never" in line for line in lines)
 
 
 def test_what_a_server_sends_can_not_steer_the_terminal() -> None:
@@ -138,6 +165,13 @@ def test_without_a_terminal_there_is_a_line_now_and_then() -> None:
     assert not any("\x1b" in line for line in lines)
 
 
+def test_progress_says_where_the_data_is_not_the_real_one() -> None:
+    body = job("failed", spec={"dataset": "synthetic"}, name="[red]mine", **TIMES)
+    server = StandIn([httpx.Response(200, json=body)])
+    shown = _follow(server, terminal=False)
+    assert shown == "q1 quick “[red]mine” (synthetic data)  failed after 58 s\n"
+
+
 def test_long_trainings_do_not_fill_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "_LINES", 3)
     assert len(_follow(Training(), terminal=False).splitlines()) == 5
@@ -216,4 +250,4 @@ def test_pictures_stand_side_by_side_in_the_width_there_is(width: int, lines: in
 
 def test_times_are_shown_in_this_machines_zone() -> None:
     at = datetime(2025, 11, 23, 14, 0, tzinfo=UTC)
-    assert views.moment(at) == at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    assert views.moment(at) == at.astimezone().strftime("%Y-%m-%d %H:%M")

@@ -4,7 +4,7 @@ import httpx
 import pytest
 from stand_in import URL, Script, StandIn, job_answer, problem
 
-from fmx_client import Client, calls, client, errors, wire
+from fmx_client import Client, client, errors, watching, wire
 from fmx_client.types import Job
 
 SAME = httpx.Response(304)
@@ -29,7 +29,7 @@ class Clock:
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    for module in (calls, wire, client):
+    for module in (watching, wire, client):
         monkeypatch.setattr(module, "time", made)
     return made
 
@@ -109,6 +109,16 @@ def test_a_server_that_stays_away_is_given_up(clock: Clock) -> None:
     with asking, pytest.raises(errors.ConnectionFailedError):
         asking.wait("01JOB", patience_seconds=40)
     assert 40 <= clock.now - began_at < 45
+
+
+def test_a_long_poll_before_it_broke_costs_no_patience(clock: Clock) -> None:
+    def hold(_: httpx.Request) -> httpx.Response:
+        clock.sleep(30)
+        raise httpx.ReadError("reset")
+
+    asking, _ = _client([job_answer("running", 1), hold, REFUSED, job_answer("succeeded", 2)])
+    with asking:
+        assert asking.wait("01JOB", patience_seconds=20).state == "succeeded"
 
 
 def test_a_server_that_was_never_there_is_said_at_once(clock: Clock) -> None:

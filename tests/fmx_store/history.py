@@ -1,10 +1,11 @@
 """What must hold of every record at every moment, and of all that ever happened in it."""
 
 import itertools
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from record_kit import events_of, needs_of
-from sqlmodel import Session, col, select
+from sqlmodel import col, select
 
 from fmx_store.database import Database
 from fmx_store.states import (
@@ -17,20 +18,39 @@ from fmx_store.states import (
     State,
     Transitions,
 )
-from fmx_store.tables import Artifact, Blob, Event, Job, Metric, Model, Pin, Run
+from fmx_store.tables import Event, Job, Metric, Model, Pin, Run, RunNeed
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What runs have beside their rows."""
+
+    metrics: set[tuple[str, int]]
+    pins: set[tuple[str, int]]
+    models: set[str]
 
 
 def check_record(db: Database) -> None:
     """Checks every job."""
     with db.read() as session:
-        for job in session.exec(select(Job)).all():
-            runs = list(
-                session.exec(select(Run).where(Run.job_id == job.id).order_by(col(Run.position)))
-            )
-            check_job(job, runs)
-            check_rows(session, runs)
-            check_waiting(runs, needs_of(session, job.id))
-            check_history(job, runs, events_of(session, job.id))
+        runs, events = defaultdict[str, list[Run]](list), defaultdict[str, list[Event]](list)
+        for run in session.exec(select(Run).order_by(col(Run.position))):
+            runs[run.job_id].append(run)
+        for event in session.exec(select(Event).order_by(col(Event.seq))):
+            events[event.job_id].append(event)
+        needs = defaultdict[str, set[str]](set)
+        for need in session.exec(select(RunNeed)):
+            needs[need.run_id].add(need.needs_id)
+        rows = Rows(
+            metrics=set(session.exec(select(Metric.run_id, Metric.attempt).distinct())),
+            pins=set(session.exec(select(Pin.run_id, Pin.attempt))),
+            models=set(session.exec(select(Model.run_id))),
+        )
+        for job in session.exec(select(Job)):
+            check_job(job, runs[job.id])
+            check_rows(runs[job.id], rows)
+            check_waiting(runs[job.id], needs)
+            check_history(job, runs[job.id], events[job.id])
 
 
 def check_job(job: Job, runs: Sequence[Run]) -> None:
@@ -58,22 +78,18 @@ def check_job(job: Job, runs: Sequence[Run]) -> None:
     )
 
 
-def check_rows(session: Session, runs: Sequence[Run]) -> None:
+def check_rows(runs: Sequence[Run], rows: Rows) -> None:
     """What a run has beside its row fits its state."""
     for run in runs:
         assert (run.worker is not None) == (run.state in ACTIVE)
         assert (run.finished_at is not None) == (run.state in ENDED)
-        attempts = set(session.exec(select(Metric.attempt).where(Metric.run_id == run.id)))
-        assert attempts <= {run.attempt}
-        pins = set(session.exec(select(Pin.attempt).where(Pin.run_id == run.id)))
+        assert {attempt for run_id, attempt in rows.metrics if run_id == run.id} <= {run.attempt}
+        pins = {attempt for run_id, attempt in rows.pins if run_id == run.id}
         assert pins <= ({run.attempt} if run.state in ACTIVE else set())
-        model = session.exec(select(Model).where(Model.run_id == run.id)).first()
-        assert model is None or run.state is State.SUCCEEDED
-        for artifact in session.exec(select(Artifact).where(Artifact.run_id == run.id)):
-            assert session.get(Blob, artifact.sha256) is not None
+        assert run.id not in rows.models or run.state is State.SUCCEEDED
 
 
-def check_waiting(runs: Sequence[Run], needs: dict[str, set[str]]) -> None:
+def check_waiting(runs: Sequence[Run], needs: Mapping[str, set[str]]) -> None:
     """A queued run waits for as many as have not ended, and none of them has failed it."""
     by_id = {run.id: run for run in runs}
     for run in runs:

@@ -14,7 +14,7 @@ from fmx_store import claims, jobs
 from fmx_store.claims import Claim, Failure, Lease, Success
 from fmx_store.database import Database
 from fmx_store.states import Reason, State
-from fmx_store.tables import Event, Job, Run, RunNeed
+from fmx_store.tables import Event, Job, Run
 
 CPU = ("auto", "cpu")
 CRASHES = 3
@@ -97,15 +97,6 @@ def add_all(db: Database, rows: Sequence[SQLModel]) -> None:
 def events_of(session: Session, job_id: str) -> list[Event]:
     """What happened to a job, in order."""
     return list(session.exec(select(Event).where(Event.job_id == job_id).order_by(col(Event.seq))))
-
-
-def needs_of(session: Session, job_id: str) -> dict[str, set[str]]:
-    """The ids of the runs that each run of the job needs."""
-    query = select(RunNeed).join(Run, col(Run.id) == col(RunNeed.run_id))
-    found: dict[str, set[str]] = {}
-    for need in session.exec(query.where(Run.job_id == job_id)):
-        found.setdefault(need.run_id, set()).add(need.needs_id)
-    return found
 
 
 def together(*calls: Callable[[], Any]) -> list[Any]:

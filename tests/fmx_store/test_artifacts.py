@@ -1,6 +1,7 @@
 """Artifacts: staged, published, read, collected; and what happens when these meet."""
 
 import threading
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -215,6 +216,66 @@ def test_what_is_published_can_be_read_whatever_is_collected_meanwhile(
     assert sum(collected) > 0
     assert digests_of(db) == set()
     assert list(blobs.digests()) == []
+
+
+def test_a_blob_that_is_being_pinned_is_passed_over(
+    db: Database, blobs: FolderStore, tmp_path: Path
+) -> None:
+    """The collection finds nothing to do, whether it waits for the pin or not."""
+    submit(db)
+    claimed = claim(db)
+    source = write(tmp_path, "wanted")
+    sha256, size_bytes = digest(source)
+    add_all(db, [Blob(sha256=sha256, size_bytes=size_bytes)])
+    blobs.put(source, sha256)
+    pinned, done = threading.Event(), threading.Event()
+
+    def pin_slowly() -> None:
+        with db.write() as session:
+            _, run = claims.hold(session, claimed.lease)
+            artifacts._pin_once(session, run, {sha256: size_bytes})
+            session.flush()
+            pinned.set()
+            done.wait(0.3)
+
+    def collect() -> int:
+        pinned.wait(5)
+        try:
+            return artifacts.collect(db, blobs, [sha256])
+        finally:
+            done.set()
+
+    assert together(pin_slowly, collect) == [None, 0]
+    assert digests_of(db) == set(blobs.digests()) == {sha256}
+
+
+def test_a_blob_that_is_being_collected_is_stored_again(
+    db: Database, blobs: FolderStore, tmp_path: Path
+) -> None:
+    submit(db)
+    lease = claim(db).lease
+    source = write(tmp_path, "wanted")
+    sha256, size_bytes = digest(source)
+    add_all(db, [Blob(sha256=sha256, size_bytes=size_bytes)])
+    blobs.put(source, sha256)
+    deleting = threading.Event()
+
+    class Slow(FolderStore):
+        def delete(self, sha256: str) -> None:
+            deleting.set()
+            time.sleep(0.2)
+            super().delete(sha256)
+
+    def stage() -> list[StagedFile]:
+        deleting.wait(5)
+        return artifacts.stage(db, blobs, lease, {"r/a": source})
+
+    slow = Slow(blobs.folder)
+    removed, staged = together(lambda: artifacts.collect(db, slow, [sha256]), stage)
+    assert removed == 1
+    claims.finish(db, lease, Success(files=staged))
+    with blobs.open(sha256) as file:
+        assert file.read() == b"wanted"
 
 
 def test_bytes_without_a_row_are_strays(db: Database, blobs: FolderStore, tmp_path: Path) -> None:

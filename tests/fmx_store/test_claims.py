@@ -106,6 +106,26 @@ def test_many_threads_claim_each_run_once(db: Database) -> None:
     check_record(db)
 
 
+def test_claims_at_once_do_not_look_in_vain(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each finds what is next after the others; only the last ones find that all is gone."""
+    for _ in range(30):
+        submit(db)
+    vain: list[str] = []
+    look = claims._claim
+
+    def count(session: Any, worker: str, devices: Any) -> Any:
+        claimed = look(session, worker, devices)
+        if claimed is None:
+            vain.append(worker)
+        return claimed
+
+    monkeypatch.setattr(claims, "_claim", count)
+    with ThreadPoolExecutor(6) as pool:
+        taken = [t for part in pool.map(lambda i: drain(db, f"w{i}"), range(6)) for t in part]
+    assert len(taken) == 30
+    assert len(vain) == len(set(vain)) < 6
+
+
 def test_many_processes_claim_each_run_once(db: Database) -> None:
     ids = [r.id for _ in range(10) for r in jobs.list_runs(db, submit(db, seeds=10).id)[:-1]]
     spawn = get_context("spawn")

@@ -1,8 +1,9 @@
 """What a worker does with jobs, messages and a broker that is away."""
 
-import pickle
+import pickle  # noqa: TID251 - what a forger may send
 import shutil
 import signal
+import socket
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -150,6 +151,10 @@ def num_messages(record: Record) -> int:
 
 RAW = {
     "no JSON": b"\x80\x04junk",
+    "no text": b"\xff\xfe",
+    "nothing": b"",
+    "very deep": b"[" * 100_000,
+    "a number too large": b"1" * 10_000,
     "not an object": b"[1, 2]",
     "an empty object": b"{}",
     "null": b"null",
@@ -231,14 +236,36 @@ def test_runs_go_on_without_redis_and_with_it_again(engines_column: Column) -> N
 
 
 @pytest.mark.services
-def test_a_worker_starts_without_redis(engines_column: Column) -> None:
-    engines_column.environment["FMX_BROKER_URL"] = f"redis://127.0.0.1:{free_port()}/0"
-    with open_record(engines_column) as record:
+@pytest.mark.parametrize("broker", ["refusing", "silent"])
+def test_a_worker_starts_and_ends_without_redis(engines_column: Column, broker: str) -> None:
+    with ExitStack() as stack:
+        server = stack.enter_context(socket.socket())
+        server.bind(("127.0.0.1", 0))
+        if broker == "silent":
+            server.listen()  # the kernel accepts, and nobody ever answers
+        port = server.getsockname()[1]
+        engines_column.environment["FMX_BROKER_URL"] = f"redis://127.0.0.1:{port}/0"
+        record = stack.enter_context(open_record(engines_column))
         job_id = record.submit()
-        with run_worker(record, dispatch_seconds=1, wait=False) as worker:
-            assert record.wait_for_end(job_id).state is State.SUCCEEDED, worker.text()
-            worker.send(signal.SIGTERM)
-            worker.wait(6)
+        worker = stack.enter_context(run_worker(record, dispatch_seconds=1, wait=False))
+        assert record.wait_for_end(job_id).state is State.SUCCEEDED, worker.text()
+        worker.send(signal.SIGTERM)
+        worker.wait(6)
+
+
+@pytest.mark.services
+def test_connections_to_redis_that_are_cut_stop_nothing(engines_column: Column) -> None:
+    with open_record(engines_column) as record, run_worker(record) as worker:
+        job_id = record.submit(epochs=50)
+        record.wait_for_epochs(job_id)
+        with redis.Redis.from_url(record.settings.broker_url) as client:
+            for _ in range(6):
+                client.client_kill_filter(_type="normal", skipme=True)
+                time.sleep(0.3)
+        again = record.submit()
+        for each in (job_id, again):
+            assert record.wait_for_end(each).state is State.SUCCEEDED, worker.text()
+            assert [run.attempt for run in record.runs(each)] == [1, 1]
 
 
 def test_runs_go_on_when_the_message_folder_is_lost(embedded_record: Record) -> None:

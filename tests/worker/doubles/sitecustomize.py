@@ -1,9 +1,13 @@
-"""Quick stand-ins for the trainings and collations of fmx_ml, in processes that have this folder
-on their path: everything around them (worker, supervisor, trainer, pipe, record) is the real thing.
+"""Quick stand-ins for fmx_ml's trainings and collations.
+
+They play in processes that have this folder on their path. Everything around them (worker,
+supervisor, trainer, pipe, record) is the real thing.
 
 A training's split_seed chooses what it does, its max_epochs how long.
 """
 
+import errno
+import math
 import os
 import signal
 import subprocess
@@ -14,19 +18,42 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from fmx_ml.errors import (
+    DataUnavailableError,
+    DivergedError,
+    ExportError,
+    OutOfMemoryError,
+    StoppedError,
+    UserError,
+)
+from fmx_ml.results import Results, Table
+from fmx_ml.sinks import EpochMetrics
+
 EPOCH_SECONDS = 0.05
 
-GOOD, CRASHES_ONCE, CRASHES, DEAF = 0, 1, 2, 3
+GOOD, CRASHES_ONCE, CRASHES, DEAF, NOT_A_NUMBER, ESCAPES = 0, 1, 2, 3, 4, 5
+FAILURES: dict[int, Exception] = {
+    10: UserError("bad spec"),
+    11: DivergedError(3, 7, math.inf),
+    12: OutOfMemoryError("too large"),
+    13: DataUnavailableError("no data"),
+    14: ExportError("differs"),
+    15: MemoryError(),
+    16: OSError(errno.ENOSPC, "No space left on device"),
+    17: PermissionError(errno.EACCES, "Permission denied"),
+    18: ZeroDivisionError("division by zero"),
+}
 
 
 def train(training: Any, sink: Any, **_: Any) -> dict[str, Any]:
     """Emits epochs; leaves a file and a model."""
-    from fmx_ml.errors import StoppedError
-    from fmx_ml.sinks import EpochMetrics
-
     attempt = int(sink.path("x").parent.parent.name.rpartition("-")[2])
     if training.split_seed == DEAF:
         _play_deaf()
+    if training.split_seed in FAILURES:
+        raise FAILURES[training.split_seed]
+    if training.split_seed == ESCAPES:
+        sink.artifact("../order.json")
     sink.phase("training")
     for epoch in range(1, training.max_epochs + 1):
         time.sleep(EPOCH_SECONDS)
@@ -41,7 +68,8 @@ def train(training: Any, sink: Any, **_: Any) -> dict[str, Any]:
     for name in ("model.onnx", "notes/history.txt"):
         sink.path(name).write_text(f"{name} of seed {training.seed}")
         sink.artifact(name)
-    return {"test_accuracy": 0.75, "val_accuracy": 0.5, "attempt": attempt}
+    loss = math.nan if training.split_seed == NOT_A_NUMBER else 0.25
+    return {"test_accuracy": 0.75, "val_accuracy": 0.5, "test_loss": loss, "attempt": attempt}
 
 
 def _play_deaf() -> None:
@@ -59,8 +87,6 @@ def collate(
     artifact_path: Callable[[str, str], Path],
 ) -> Any:
     """A table of what the runs left."""
-    from fmx_ml.results import Results, Table
-
     rows = [
         [o.name, len(o.history), artifact_path(o.name, "model.onnx").read_text()] for o in outcomes
     ]
@@ -68,9 +94,8 @@ def collate(
     sink.path("table.txt").write_text(str(rows))
     sink.artifact("table.txt")
     assert "torch" not in sys.modules
-    return Results(
-        kind=kind, preset=preset, dataset=spec.dataset, tables=[table], figures=[], comparisons=[]
-    )
+    data = {"kind": kind, "preset": preset, "dataset": spec.dataset, "tables": [table]}
+    return Results.model_validate({**data, "figures": [], "comparisons": []})
 
 
 def _install() -> None:

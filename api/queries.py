@@ -1,0 +1,89 @@
+"""What comes in over HTTP beside a job: query parameters, and what to predict."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from fmx_ml.specs import IMAGE_SIDE, Int, Kind, Tag
+from fmx_store.states import State
+
+
+class Query(BaseModel):
+    """The query parameters of a path; others are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Cursor = Annotated[
+    str | None, Field(max_length=600, description="The next_cursor of the page before.")
+]
+
+
+class PageQuery(Query):
+    """Which page of a list."""
+
+    limit: int | None = Field(
+        default=None, ge=1, description="Items at most; 50 if not given. The server bounds it."
+    )
+    cursor: Cursor = None
+
+
+class JobQuery(PageQuery):
+    """Which jobs."""
+
+    kind: Kind | None = None
+    state: State | None = None
+    tag: Tag | None = None
+
+
+class ModelQuery(PageQuery):
+    """Which models."""
+
+    job: str | None = Field(
+        default=None, pattern="^[0-9A-Za-z]{26}$", description="Only those of this job."
+    )
+
+
+class MetricsQuery(Query):
+    """How many epochs, and in which format."""
+
+    max_points: int | None = Field(
+        default=None, ge=1, le=10_000, description="Epochs at most, evenly thinned."
+    )
+    format: Literal["json", "csv"] | None = Field(
+        default=None, description="Goes before the Accept header."
+    )
+
+
+class ArtifactQuery(Query):
+    """How a file is shown."""
+
+    inline: bool = Field(
+        default=False, description="Show PNG, CSV, JSON and text in the browser, not as download."
+    )
+
+
+class ArchiveQuery(Query):
+    """What goes into the archive."""
+
+    prefix: str = Field(default="", max_length=300, description="Only paths that begin like this.")
+
+
+_Pixel = Annotated[Int, Field(ge=0, le=255)]
+_Row = Annotated[list[_Pixel], Field(min_length=IMAGE_SIDE, max_length=IMAGE_SIDE)]
+_Image = Annotated[list[_Row], Field(min_length=IMAGE_SIDE, max_length=IMAGE_SIDE)]
+
+
+class PredictRequest(BaseModel):
+    """Pictures as pixels, or rows of the model's test set: one of the two."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    images: list[_Image] | None = Field(
+        default=None,
+        min_length=1,
+        description="Each 28 rows of 28 numbers, 0 (background) to 255, from the top left.",
+    )
+    test_rows: list[Annotated[Int, Field(ge=0)]] | None = Field(
+        default=None, min_length=1, description="Rows of the model's test set, from 0."
+    )
