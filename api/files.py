@@ -55,7 +55,7 @@ def artifact_response(
 def _disposition(artifact: Artifact, *, inline: bool) -> str:
     name = PurePosixPath(artifact.path).name
     shown = inline and artifact.media_type.partition(";")[0] in _INLINE_TYPES
-    plain = name.encode("ascii", "replace").decode().replace('"', "_").replace("\\", "_")
+    plain = "".join(c if " " <= c <= "~" and c not in '"\\' else "_" for c in name)
     kind = "inline" if shown else "attachment"
     return f"{kind}; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
 

@@ -17,6 +17,8 @@ from sqlalchemy.exc import ArgumentError
 MEBIBYTE = 1024 * 1024
 
 _BROKERS = {"redis", "rediss", "redis+socket"}
+# The client's server, the revision that a manifest names, what tests may not go without.
+_READ_ELSEWHERE = {"FMX_URL", "FMX_REVISION", "FMX_REQUIRE_SERVICES"}
 _POSTGRES = re.compile(r"^postgres(ql)?://")
 
 _log = logging.getLogger(__name__)
@@ -162,7 +164,7 @@ def _is_database(text: str) -> bool:
 
 def find_unknown(environment: Mapping[str, str]) -> list[str]:
     """Variables with our prefix that set nothing, such as misspelled ones."""
-    known = {f"FMX_{name.upper()}" for name in Settings.model_fields}
+    known = {f"FMX_{name.upper()}" for name in Settings.model_fields} | _READ_ELSEWHERE
     return sorted(n for n in environment if n.upper().startswith("FMX_") and n.upper() not in known)
 
 

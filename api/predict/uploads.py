@@ -1,6 +1,6 @@
 """Uploaded files, one after another as they arrive: no more than one of them is in memory."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from python_multipart.exceptions import FormParserError
@@ -86,7 +86,7 @@ def _clean_name(name: bytes) -> str:
     return "".join(c for c in text if c.isprintable())[:MAX_NAME_LENGTH]
 
 
-async def stream_files(request: Request, settings: Settings) -> AsyncIterator[Upload]:
+async def stream_files(request: Request, settings: Settings) -> AsyncGenerator[Upload]:
     """The files of a form, in order. Raises ProblemError: 400, 413, 415, 422."""
     refuse_encoding(request)
     refuse_length(request, MAX_UPLOAD_BYTES)

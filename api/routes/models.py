@@ -1,5 +1,6 @@
 """Models, and predictions with them."""
 
+from contextlib import aclosing
 from functools import partial
 from typing import Annotated, Any
 
@@ -87,10 +88,11 @@ async def _predict_json(model: Model, request: Request, services: App) -> list[P
 async def _predict_files(model: Model, request: Request, services: App) -> list[Prediction]:
     names: list[str] = []
     pictures: list[Picture] = []
-    async for upload in stream_files(request, services.settings):
-        read = partial(decode, upload, len(names), services.settings)
-        pictures.append(await to_thread.run_sync(read, limiter=services.predict_limiter))
-        names.append(upload.name)
+    async with aclosing(stream_files(request, services.settings)) as uploads:
+        async for upload in uploads:
+            read = partial(decode, upload, len(names), services.settings)
+            pictures.append(await to_thread.run_sync(read, limiter=services.predict_limiter))
+            names.append(upload.name)
     if not names:
         raise invalid([ErrorItem(f"/{FIELD}", "missing", "no file was sent")])
     work = partial(predict_pictures, services.catalogue, model, names, pictures)

@@ -82,7 +82,7 @@ def _result_cell(column: str, value: str | float | None) -> Text:
 
 def show_comparisons(body: types.ResultsBody) -> RenderableType:
     """Ours beside the published; why two can't be compared stands below, once each."""
-    title = "ours beside the published"
+    title = "Ours beside the published"
     if body.dataset != REAL_DATASET:
         title += f" (dataset: {body.dataset})"
     columns = ("figure", "published", "ours", "difference", "runs", "verdict")

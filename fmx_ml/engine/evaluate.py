@@ -38,7 +38,7 @@ def to_device(pictures: Pictures, device: torch.device) -> Examples:
     """The pictures as one tensor on the device, normalised there."""
     images_NHW = torch.from_numpy(pictures.images_NHW).to(device)
     return Examples(
-        images_NCHW=((images_NHW.unsqueeze(1).float() / 255 - _MEAN) / _STD),
+        images_NCHW=(images_NHW.unsqueeze(1).float() / 255 - _MEAN) / _STD,
         labels_N=torch.from_numpy(pictures.labels_N).to(device),
     )
 

@@ -18,6 +18,7 @@ JOB_FILES = {
     "notes.txt": b"hello",
     "empty.txt": b"",
     'odd/näme "1" #2?.txt': b"odd",
+    "odd/\x01 \x7f.txt": b"line",
 }
 
 
@@ -108,9 +109,15 @@ def test_an_odd_name_is_told_in_full(shared: Service, job_id: str) -> None:
     answer = shared.client.get(path_of(job_id, 'odd/näme "1" #2?.txt'))
     assert answer.content == b"odd"
     assert answer.headers["content-disposition"] == (
-        'attachment; filename="n?me _1_ #2?.txt"; '
+        'attachment; filename="n_me _1_ #2?.txt"; '
         "filename*=UTF-8''n%C3%A4me%20%221%22%20%232%3F.txt"
     )
+
+
+def test_control_characters_stay_out_of_headers(shared: Service, job_id: str) -> None:
+    answer = shared.client.get(path_of(job_id, "odd/\x01 \x7f.txt"))
+    assert answer.content == b"line"
+    assert 'filename="_ _.txt"' in answer.headers["content-disposition"]
 
 
 def test_an_unchanged_file_is_304(shared: Service, job_id: str) -> None:

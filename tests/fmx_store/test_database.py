@@ -176,11 +176,11 @@ def test_a_lock_shows_what_was_committed_while_it_was_waited_for(db: Database) -
     assert together(look_then_lock, write)[0] == (2, 2)
 
 
-def test_a_row_that_is_known_is_read_again_under_its_lock(db: Database) -> None:
-    """On PostgreSQL another may write between a look and a lock of one transaction."""
+@pytest.mark.services
+def test_a_row_that_is_known_is_read_again_under_its_lock(postgres_url: str) -> None:
+    """Another may write between a look and a lock of one transaction, as it can't on SQLite."""
+    db = Database(Settings(database_url=postgres_url).database)
     job = submit(db)
-    if db.is_sqlite:
-        pytest.skip("a write transaction of SQLite is alone from its beginning")
     with db.write() as session:
         known = session.get(Job, job.id)
         assert known is not None
@@ -188,6 +188,7 @@ def test_a_row_that_is_known_is_read_again_under_its_lock(db: Database) -> None:
         assert known.state == "queued"
         assert lock_job(session, job.id) is known
         assert known.state == "cancelled"
+    db.close()
 
 
 def test_threads_write_one_after_another(db: Database) -> None:

@@ -148,5 +148,5 @@ def test_one_job_under_any_order_of_events(db: Database) -> None:
 
     run_state_machine_as_test(
         Machine,
-        settings=settings(max_examples=25, stateful_step_count=50, deadline=None, derandomize=True),
+        settings=settings(max_examples=20, stateful_step_count=40, deadline=None, derandomize=True),
     )

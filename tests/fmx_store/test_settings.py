@@ -51,7 +51,7 @@ def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_variable_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert set(VALUES) <= set(Settings.model_fields)
+    assert set(VALUES) == set(Settings.model_fields)
     for name, text in VALUES.items():
         monkeypatch.setenv(f"FMX_{name.upper()}", text)
     settings = Settings()
@@ -172,9 +172,9 @@ def test_folders_are_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 def test_a_misspelt_variable_is_told(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert find_unknown({"FMX_PROT": "1", "FMX_PORT": "1", "HOME": "/", "fmx_host": "h"}) == [
-        "FMX_PROT"
-    ]
+    assert find_unknown(
+        {"FMX_PROT": "1", "FMX_PORT": "1", "HOME": "/", "fmx_host": "h", "FMX_URL": "u"}
+    ) == ["FMX_PROT"]
     monkeypatch.setenv("FMX_PROT", "9000")
     get_settings.cache_clear()
     with caplog.at_level(logging.WARNING):
