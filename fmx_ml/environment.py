@@ -28,8 +28,9 @@ def package_versions() -> dict[str, str | None]:
 
 
 def describe_environment() -> dict[str, str | int | None]:
-    """Versions and machine, flat and JSON-safe."""
+    """The code, versions and machine of this process, flat and JSON-safe."""
     return {
+        "revision": code_revision(),
         "python": platform.python_version(),
         **package_versions(),
         "platform": platform.platform(),

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from fmx_ml.environment import code_revision, package_versions
 from fmx_ml.results import RunOutcome
 from fmx_ml.specs import Kind, Preset, Spec, spec_hash
 
@@ -11,7 +10,11 @@ from fmx_ml.specs import Kind, Preset, Spec, spec_hash
 def manifest(
     kind: Kind, preset: Preset, spec: Spec, outcomes: Sequence[RunOutcome]
 ) -> dict[str, Any]:
-    """Code, spec, seeds, versions, devices and data of a job and of each of its runs, as JSON."""
+    """Spec, seeds, environments, devices and data of a job and of each of its runs, as JSON.
+
+    An environment is the code's version and revision, the packages and the machine of the process
+    that trained; one for each that differs.
+    """
     runs = [_describe(outcome) for outcome in outcomes]
     return {
         "kind": kind,
@@ -19,8 +22,7 @@ def manifest(
         "spec": spec.model_dump(mode="json"),
         "spec_hash": spec_hash(kind, spec),
         "seeds": [run["seed"] for run in runs],
-        "code": {"version": package_versions()["fmx"], "revision": code_revision()},
-        "packages": package_versions(),
+        "environments": _distinct(run["environment"] for run in runs),
         "devices": _distinct(run["device"] for run in runs),
         "data": _distinct(run["data"] for run in runs),
         "runs": runs,

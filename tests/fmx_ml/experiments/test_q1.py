@@ -161,7 +161,9 @@ def test_the_manifest_says_what_it_was_made_from(
     assert content["devices"] == ["cpu"]
     assert len(content["data"]) == 1
     assert len(content["data"][0]["checksums"]) == 4
-    assert content["packages"]["torch"]
+    (made_by,) = content["environments"]
+    assert made_by["torch"]
+    assert made_by == content["runs"][0]["environment"]
     assert [run["name"] for run in content["runs"]] == ["seed-0", "seed-1", "seed-2"]
 
 
