@@ -4,7 +4,6 @@ A blob's row comes before its bytes and its bytes go before its row. A pin keeps
 until the attempt that staged it commits or ends.
 """
 
-import itertools
 import mimetypes
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
@@ -23,7 +22,6 @@ from fmx_store.texts import is_storable
 
 STAGE_TRIES = 5  # a blob's row may come or go between our look and our pin
 COLLECT_AT_ONCE = 100  # blobs in one transaction
-STRAYS_AT_ONCE = 500
 SWEEP_AGE_SECONDS = 600  # a blob unused for this long belongs to no one who is about to pin it
 
 _UNUSED = (
@@ -54,7 +52,8 @@ def stage(
 ) -> list[StagedFile]:
     """Stores files (artifact path: local file) for a lease that will publish them by `finish`.
 
-    Raises LeaseLostError, OSError where the store is full or can't be reached.
+    Raises LeaseLostError, BlobError where a file changes meanwhile, OSError where the store is full
+    or can't be reached.
     """
     staged: list[StagedFile] = []
     sources: dict[str, Path] = {}
@@ -149,28 +148,3 @@ def find_unused(db: Database, limit: int = 1000) -> Sequence[str]:
     query = select(Blob.sha256).where(*_UNUSED, old).order_by(col(Blob.created_at)).limit(limit)
     with db.read() as session:
         return session.exec(query).all()
-
-
-def remove_strays(db: Database, blobs: BlobStore) -> int:
-    """Removes bytes without a row, left by a worker that stored after it had lost its lease."""
-    removed = 0
-    every = iter(blobs.digests())
-    while chunk := list(itertools.islice(every, STRAYS_AT_ONCE)):
-        with db.read() as session:
-            known = set(session.exec(select(Blob.sha256).where(col(Blob.sha256).in_(chunk))))
-        removed += sum(_remove_stray(db, blobs, sha256) for sha256 in chunk if sha256 not in known)
-    return removed
-
-
-def _remove_stray(db: Database, blobs: BlobStore, sha256: str) -> bool:
-    try:
-        with db.write() as session:
-            # For as long as this takes, whoever wants to store the same waits for the row.
-            blob = Blob(sha256=sha256, size_bytes=0)
-            session.add(blob)
-            session.flush()
-            blobs.delete(sha256)
-            session.delete(blob)
-    except IntegrityError:
-        return False  # stored again, properly
-    return True

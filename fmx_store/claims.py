@@ -58,7 +58,10 @@ class StagedFile:
 
 @dataclass(frozen=True)
 class Success:
-    """How a run ended well. `results` is what a collation made; `model` asks for a model's row."""
+    """How a run ended well.
+
+    `results` is what a collation made; `model` asks for the model's row of a training.
+    """
 
     summary: dict[str, Any] = field(default_factory=dict[str, Any])
     files: Sequence[StagedFile] = ()

@@ -200,12 +200,13 @@ def _postgres_arguments(url: str) -> dict[str, Any]:
         "lock_timeout": f"{LOCK_TIMEOUT_SECONDS}s",
         "idle_in_transaction_session_timeout": f"{IDLE_TRANSACTION_SECONDS}s",
     }
-    given = make_url(url).query.get("options", "")
+    given = make_url(url).query.get("options", ())
+    own = (given,) if isinstance(given, str) else given
     return {
         "connect_timeout": CONNECT_TIMEOUT_SECONDS,
         "keepalives_idle": UNANSWERED_SECONDS,
         "tcp_user_timeout": 1000 * UNANSWERED_SECONDS,
-        "options": " ".join([*(f"-c {k}={v}" for k, v in options.items()), str(given)]).strip(),
+        "options": " ".join([*(f"-c {name}={value}" for name, value in options.items()), *own]),
     }
 
 

@@ -277,14 +277,14 @@ def list_jobs(
     cursor: str | None = None,
 ) -> Page[Job]:
     """Jobs, newest first, that match every filter given. Raises CursorError."""
+    if not is_storable(f"{kind}{tag}"):
+        return Page((), None)
     query = select(Job).order_by(col(Job.id).desc()).limit(limit + 1)
     if kind is not None:
         query = query.where(Job.kind == kind)
     if state is not None:
         query = query.where(Job.state == state)
     if tag is not None:
-        if not is_storable(tag):
-            return Page((), None)
         tagged = select(JobTag.job_id).where(JobTag.tag == tag)
         query = query.where(col(Job.id).in_(tagged))
     if cursor is not None:

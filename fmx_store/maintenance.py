@@ -40,7 +40,7 @@ def find_waiting(db: Database, older_than_seconds: float) -> list[Ring]:
         .limit(ANNOUNCE_AT_MOST)
     )
     with db.read() as session:
-        if session.exec(query).first() is None:
+        if session.exec(query.limit(1)).first() is None:
             return []
     with db.write() as session:
         waiting = session.exec(query.with_for_update(skip_locked=True)).all()
@@ -133,7 +133,6 @@ class Maintenance:
             self.sweep()
 
     def sweep(self) -> None:
-        """Removes files that nothing names any more."""
+        """Removes files that nothing names any more, of those that the record knows."""
         artifacts.collect(self._db, self._blobs, artifacts.find_unused(self._db))
-        artifacts.remove_strays(self._db, self._blobs)
         self._blobs.tidy()

@@ -26,6 +26,8 @@ def list_models(
     """Models, newest first, of one job or all. Raises CursorError."""
     query = select(Model).order_by(col(Model.id).desc()).limit(limit + 1)
     if job_id is not None:
+        if not is_id(job_id):
+            return Page((), None)
         query = query.where(Model.job_id == job_id)
     if cursor is not None:
         query = query.where(Model.id < decode_cursor(cursor))

@@ -82,8 +82,8 @@ def free_port() -> int:
 
 
 def find_binary(name: str, *folders: Path) -> Path:
-    """A system program; skips, or fails, the test where it is missing."""
-    places = os.pathsep.join([os.environ.get("PATH", ""), *map(str, folders)])
+    """A system program, from the folders or the path; skips, or fails, where it is missing."""
+    places = os.pathsep.join([*map(str, folders), os.environ.get("PATH", "")])
     found = shutil.which(name, path=places)
     if found is not None:
         return Path(found)
@@ -164,7 +164,7 @@ def run_postgres(port: int | None = None) -> Generator[Server]:
     """
     versions = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     binary = find_binary("postgres", *versions)
-    initdb = find_binary("initdb", *versions)
+    initdb = find_binary("initdb", binary.resolve().parent)
     user = "postgres" if os.getuid() == 0 else None
     port = port or free_port()
     url = f"postgresql://postgres@127.0.0.1:{port}/postgres"

@@ -14,14 +14,13 @@ from fmx_store.settings import get_settings
 from worker import tasks
 from worker.context import Context, PerProcess, open_context
 from worker.devices import find_hardware, queues_of
-from worker.shared import Gate, StopFlag
-from worker.upkeep import make_upkeep
+from worker.shared import Slots, StopFlag
+from worker.upkeep import Upkeep, make_step
 
 settings = get_settings()
 app = make_celery(settings)
 app.conf.update(
     worker_concurrency=settings.worker_concurrency,
-    worker_cancel_long_running_tasks_on_connection_loss=False,
     worker_lost_wait=1.0,  # for the result of a process that was killed: nothing needs it
 )
 
@@ -31,7 +30,7 @@ app.amqp.queues.select(queues_of(hardware))
 
 # Made here, before the pool is forked.
 _stop_flag = StopFlag()
-_gate = Gate()
+_slots = Slots(settings.worker_concurrency)
 
 
 def _open() -> Context:
@@ -39,10 +38,15 @@ def _open() -> Context:
 
 
 contexts = PerProcess(_open)
-tasks.register(app, contexts, _stop_flag, _gate)
-app.steps["worker"].add(  # pyright: ignore[reportOptionalSubscript] - Celery makes it a dict
-    make_upkeep(_open, _stop_flag, _gate)
-)
+tasks.register(app, contexts, _stop_flag, _slots)
+_upkeep = Upkeep(app, _open, _stop_flag, _slots)
+app.steps["worker"].add(make_step(_upkeep))  # pyright: ignore[reportOptionalSubscript] - a dict
+
+
+@signals.worker_init.connect
+def _count_slots(sender: Any, **_details: Any) -> None:
+    """The command line may ask for another concurrency than the settings."""
+    _slots.count = sender.concurrency
 
 
 @signals.worker_shutting_down.connect
@@ -59,6 +63,12 @@ def _outlive_the_main_process(**_details: Any) -> None:
     """
     with suppress(OSError):
         set_pdeathsig(0)
+
+
+@signals.worker_shutdown.connect
+def _stop_upkeep(**_details: Any) -> None:
+    """Celery does not stop the steps of a worker that has never reached its broker."""
+    _upkeep.stop()
 
 
 @signals.worker_process_shutdown.connect

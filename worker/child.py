@@ -52,6 +52,8 @@ class Child:
             stack.pop_all()
             theirs.close()
         self._pipe.setblocking(False)
+        self._readable = select.poll()
+        self._readable.register(self._pipe, select.POLLIN)
         self._tail = bytearray()
         self._kill_at: float | None = None
         self.is_silent = False  # the pipe has ended: no message will follow
@@ -85,7 +87,7 @@ class Child:
 
     def is_readable(self, timeout_seconds: float = 0) -> bool:
         """Whether there is something to receive; waits for it, but not longer."""
-        return not self.is_silent and bool(select.select([self._pipe], [], [], timeout_seconds)[0])
+        return not self.is_silent and bool(self._readable.poll(1000 * timeout_seconds))
 
     def has_ended(self) -> bool:
         """Whether it has ended. It is reaped by `close` only: till then its id is its own."""

@@ -59,9 +59,8 @@ class Recorder:
         self._epochs: list[EpochMetrics] = []
         self._phase: str | None = None
         self._hurries = self._stops = False
-        self._written_at = self._looked_at = (
-            time.monotonic()
-        )  # the claim was the first sign of life
+        # The claim was the first sign of life.
+        self._written_at = self._looked_at = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self.is_cancelled = False  # the record wants the run to stop
         self.error: Exception | None = None  # why nothing more is written, if so

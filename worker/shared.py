@@ -6,6 +6,7 @@ Nothing here takes a lock that a killed process could leave locked.
 import fcntl
 import mmap
 import os
+import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 
@@ -45,34 +46,48 @@ class StopFlag:
         return not self.is_main() and os.getppid() != self._main
 
 
-class Gate:
-    """Lets the processes of the pool work at the same time, or the standby alone."""
+class Slots:
+    """As many runs at a time as a worker may do, in its pool and its main process together."""
 
-    def __init__(self) -> None:
+    def __init__(self, count: int) -> None:
         """To be made in the main process."""
-        self._file = os.memfd_create("fmx-gate")
+        self.count = count
+        self._file = os.memfd_create("fmx-slots")
+        self._forget()
+        os.register_at_fork(after_in_child=self._forget)
 
     @contextmanager
-    def enter(self) -> Generator[bool]:
-        """For a process of the pool; False while the standby works."""
-        with self._lock(os.getpid(), 1) as entered:
-            yield entered
-
-    @contextmanager
-    def close(self) -> Generator[bool]:
-        """For the standby; False while a process of the pool works."""
-        with self._lock(0, 0) as closed:
-            yield closed
-
-    @contextmanager
-    def _lock(self, start: int, length: int) -> Generator[bool]:
-        """A record lock, which belongs to one process and ends with it; length 0 is no end."""
+    def take(self) -> Generator[bool]:
+        """A slot, for as long as the context lasts; False where none is free."""
+        slot = self._take()
         try:
-            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, length, start)
-        except OSError:
-            yield False
-            return
-        try:
-            yield True
+            yield slot is not None
         finally:
-            fcntl.lockf(self._file, fcntl.LOCK_UN, length, start)
+            if slot is not None:
+                self._give_back(slot)
+
+    def _take(self) -> int | None:
+        with self._turn:
+            for slot in range(self.count):
+                # A lock of one byte belongs to a process, which may take it twice, and ends
+                # with it. So each process knows its own.
+                if slot not in self._mine and self._lock(slot):
+                    self._mine.add(slot)
+                    return slot
+        return None
+
+    def _give_back(self, slot: int) -> None:
+        with self._turn:
+            self._mine.discard(slot)
+            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, slot)
+
+    def _lock(self, slot: int) -> bool:
+        try:
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, slot)
+        except OSError:
+            return False
+        return True
+
+    def _forget(self) -> None:
+        self._mine: set[int] = set()
+        self._turn = threading.Lock()

@@ -18,7 +18,7 @@ from fmx_store.ids import is_id
 from worker.context import Context, PerProcess
 from worker.devices import devices_of
 from worker.recorder import OUTAGES, first_line
-from worker.shared import Gate, StopFlag
+from worker.shared import Slots, StopFlag
 from worker.supervisor import supervise
 
 DEAF_SECONDS = 1.5  # the main process looks every second, at least, whether to stop
@@ -28,7 +28,7 @@ _END_SIGNALS = (signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP)
 _log = logging.getLogger(__name__)
 
 
-def register(app: Celery, contexts: PerProcess, stop_flag: StopFlag, gate: Gate) -> None:
+def register(app: Celery, contexts: PerProcess, stop_flag: StopFlag, slots: Slots) -> None:
     """Gives the app its only task."""
 
     def work(*message: object, **_: object) -> None:
@@ -37,9 +37,7 @@ def register(app: Celery, contexts: PerProcess, stop_flag: StopFlag, gate: Gate)
             return
         came_too_late = stop_flag.is_set()
         with _stopping_on_signals(contexts.get()) as context:
-            with gate.enter() as entered:
-                if entered:
-                    work_off(context)
+            work_off(context, slots)
             if stop_flag.is_set():
                 # Whoever keeps its place in the pool keeps the main process from taking messages,
                 # such as the one that announces the run that was handed back just now.
@@ -56,18 +54,19 @@ def _wait(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def work_off(context: Context) -> None:
+def work_off(context: Context, slots: Slots) -> None:
     """Claims and supervises one run after another, until none is due or the worker stops."""
-    while not context.is_stopping():
-        try:
-            claim = claims.claim(context.db, context.name, devices_of(context.hardware))
-        except OUTAGES as error:
-            # The record announces again what is due when the database is back.
-            _log.warning("nothing can be claimed, the database is away: %s", first_line(error))
-            return
-        if claim is None:
-            return
-        supervise(context, claim)
+    with slots.take() as taken:
+        while taken and not context.is_stopping():
+            try:
+                claim = claims.claim(context.db, context.name, devices_of(context.hardware))
+            except OUTAGES as error:
+                # The record announces again what is due when the database is back.
+                _log.warning("nothing can be claimed, the database is away: %s", first_line(error))
+                return
+            if claim is None:
+                return
+            supervise(context, claim)
 
 
 def _is_announcement(message: tuple[object, ...]) -> bool:

@@ -3,6 +3,7 @@
 import logging
 import signal
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +19,7 @@ from worker.context import Context
 from worker.devices import devices_of
 from worker.recorder import OUTAGES, first_line
 from worker.scratch import sweep_scratch
-from worker.shared import Gate, StopFlag
+from worker.shared import Slots, StopFlag
 from worker.tasks import work_off
 
 STOP_SECONDS = 8.0  # a run that the standby works on is stopped by then
@@ -29,25 +30,27 @@ _log = logging.getLogger(__name__)
 class Standby:
     """Claims by itself while the broker is away, in threads of the main process.
 
-    It looks as often as lost announcements are repeated, and leaves all to the pool as long as
-    the pool works or the broker answers.
+    It looks as often as lost announcements are repeated, and takes the slots that the pool has
+    free.
     """
 
-    def __init__(self, app: Celery, context: Context, gate: Gate, concurrency: int) -> None:
+    def __init__(self, app: Celery, context: Context, slots: Slots) -> None:
         """Nothing happens before `start`."""
-        self._app, self._context, self._gate = app, context, gate
-        self._concurrency = concurrency
+        self._app, self._context, self._slots = app, context, slots
         self._ends = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="standby", daemon=True)
+        self._looking = threading.Thread(target=self._run, name="standby", daemon=True)
+        self._working: list[threading.Thread] = []
 
     def start(self) -> None:
         """Begins to look."""
-        self._thread.start()
+        self._looking.start()
 
     def stop(self) -> None:
         """Ends it, after its runs are handed back; the stop flag is set already."""
         self._ends.set()
-        self._thread.join(STOP_SECONDS)
+        deadline = time.monotonic() + STOP_SECONDS
+        for thread in (self._looking, *self._working):
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     def _run(self) -> None:
         while not self._ends.wait(self._context.settings.dispatch_seconds):
@@ -68,17 +71,14 @@ class Standby:
         return False
 
     def _work(self) -> None:
-        with self._gate.close() as closed:
-            if not closed:
-                return
-            threads = [
-                threading.Thread(target=work_off, args=(self._context,), name=f"standby-{i}")
-                for i in range(self._concurrency)
-            ]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
+        self._working = [thread for thread in self._working if thread.is_alive()]
+        for _ in range(self._slots.count - len(self._working)):
+            thread = threading.Thread(target=self._work_off, name="standby-run", daemon=True)
+            thread.start()
+            self._working.append(thread)
+
+    def _work_off(self) -> None:
+        work_off(self._context, self._slots)
 
 
 def is_anything_due(context: Context) -> bool:
@@ -92,37 +92,62 @@ def is_anything_due(context: Context) -> bool:
         return session.exec(select(due)).one()
 
 
-def make_upkeep(
-    open_context: Callable[[], Context], stop_flag: StopFlag, gate: Gate
-) -> type[bootsteps.StartStopStep]:
-    """A step of Celery's worker that starts after the pool is forked, and needs no broker."""
+class Upkeep:
+    """What runs beside Celery in the main process, from the pool's start to the worker's end."""
 
-    class Upkeep(bootsteps.StartStopStep):
+    def __init__(
+        self, app: Celery, open_context: Callable[[], Context], stop_flag: StopFlag, slots: Slots
+    ) -> None:
+        """Nothing is opened before `start`."""
+        self._app, self._open_context = app, open_context
+        self._stop_flag, self._slots = stop_flag, slots
+        self._running: tuple[Context, Maintenance, Standby] | None = None
+
+    def start(self) -> None:
+        """Opens the record and begins."""
+        # Celery would start the worker anew, also where its terminal has been closed.
+        signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))
+        context = self._open_context()
+        _look_around(context)
+        maintenance = Maintenance(
+            context.db, context.blobs, context.settings, context.doorbell.remind
+        )
+        standby = Standby(self._app, context, self._slots)
+        maintenance.start()
+        standby.start()
+        self._running = (context, maintenance, standby)
+
+    def stop(self) -> None:
+        """Ends it all; a second time changes nothing."""
+        self._stop_flag.set()
+        self._stop_flag.set_deaf()
+        running, self._running = self._running, None
+        if running is not None:
+            context, maintenance, standby = running
+            maintenance.stop()
+            standby.stop()
+            context.close()
+
+
+def make_step(upkeep: Upkeep) -> type[bootsteps.StartStopStep]:
+    """The upkeep as a step of Celery's worker: starts after the pool, and needs no broker.
+
+    It ends after the consumer, which has taken its last message then, and before the pool.
+    """
+
+    class UpkeepStep(bootsteps.StartStopStep):
         requires = {"celery.worker.components:Pool"}  # noqa: RUF012 - Celery's way to order steps
 
-        def start(self, parent: Any) -> None:
-            # Celery would start the worker anew, also where its terminal has been closed.
-            signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))
-            self._context = context = open_context()
-            _look_around(context)
-            self._maintenance = Maintenance(
-                context.db, context.blobs, context.settings, context.doorbell.ring
-            )
-            self._maintenance.start()
-            self._standby = Standby(parent.app, context, gate, parent.concurrency)
-            self._standby.start()
+        def start(self, parent: Any) -> None:  # noqa: ARG002 - Celery's signature
+            upkeep.start()
 
-        def stop(self, parent: Any) -> None:  # noqa: ARG002 - Celery's signature
-            stop_flag.set()
-            stop_flag.set_deaf()  # Celery has stopped its consumer and not yet its pool
-            self._maintenance.stop()
-            self._standby.stop()
-            self._context.close()
+        def stop(self, parent: Any) -> None:  # noqa: ARG002
+            upkeep.stop()
 
-        def terminate(self, parent: Any) -> None:
-            self.stop(parent)
+        def terminate(self, parent: Any) -> None:  # noqa: ARG002
+            upkeep.stop()
 
-    return Upkeep
+    return UpkeepStep
 
 
 def _look_around(context: Context) -> None:

@@ -278,40 +278,6 @@ def test_a_blob_that_is_being_collected_is_stored_again(
         assert file.read() == b"wanted"
 
 
-def test_bytes_without_a_row_are_strays(db: Database, blobs: FolderStore, tmp_path: Path) -> None:
-    job = submit(db)
-    lease = claim(db).lease
-    staged = artifacts.stage(db, blobs, lease, {"r/a": write(tmp_path, "kept")})
-    claims.finish(db, lease, Success(files=staged))
-    stray = write(tmp_path, "stray")
-    sha256, _ = digest(stray)
-    blobs.put(stray, sha256)
-    assert artifacts.remove_strays(db, blobs) == 1
-    assert list(blobs.digests()) == [staged[0].sha256]
-    assert digests_of(db) == {staged[0].sha256}
-    assert artifacts.remove_strays(db, blobs) == 0
-    assert artifacts.list_artifacts(db, job.id)[0].sha256 == staged[0].sha256
-
-
-def test_a_stray_that_is_stored_again_at_the_same_time_is_kept(
-    db: Database, blobs: FolderStore, tmp_path: Path
-) -> None:
-    for number in range(10):
-        source = write(tmp_path, f"number {number}")
-        blobs.put(source, digest(source)[0])
-        job = submit(db)
-        lease = claim(db).lease
-        staged, removed = together(
-            lambda lease=lease, source=source: artifacts.stage(db, blobs, lease, {"r/a": source}),
-            lambda: artifacts.remove_strays(db, blobs),
-        )
-        assert not isinstance(removed, Exception), removed
-        claims.finish(db, lease, Success(files=staged))
-        with blobs.open(staged[0].sha256) as file:
-            assert file.read() == f"number {number}".encode()
-        jobs.cancel(db, job.id)
-
-
 @pytest.mark.parametrize(
     ("path", "media_type"),
     [

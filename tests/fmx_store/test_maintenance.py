@@ -264,4 +264,5 @@ def test_a_sweep_removes_what_nothing_names(
         old = now() - timedelta(days=1)
         session.exec(update(Blob).where(col(Blob.size_bytes) > 0).values(created_at=old))
     Maintenance(db, blobs, Settings(data_dir=tmp_path), lambda _rings: None).sweep()
-    assert list(blobs.digests()) == [kept[0].sha256]
+    left = {kept[0].sha256, digest(sources["stray"])[0]}
+    assert set(blobs.digests()) == left  # what another record may have stored is not ours

@@ -40,6 +40,12 @@ def test_the_models_of_many_jobs_come_at_once(db: Database) -> None:
     assert [m.test_accuracy for m in found[first]] == [0.0, 0.1]
 
 
+def test_what_is_no_job_has_no_models(db: Database) -> None:
+    leave_models(db, 1)
+    for job_id in ("", "\0" * 26, "0" * 26):
+        assert list(models.list_models(db, job_id=job_id).items) == []
+
+
 def test_a_model_is_found_by_its_id(db: Database) -> None:
     leave_models(db, 1)
     [model] = models.list_models(db).items

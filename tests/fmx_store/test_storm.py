@@ -13,10 +13,10 @@ from sqlmodel import select
 
 from fmx_store import artifacts, claims, jobs, maintenance
 from fmx_store.blobs import FolderStore
-from fmx_store.claims import Lease, Success
+from fmx_store.claims import Claim, Success
 from fmx_store.database import Database
 from fmx_store.errors import ConflictError, LeaseLostError, NotFoundError
-from fmx_store.states import ENDED
+from fmx_store.states import ENDED, Role
 from fmx_store.tables import Job
 
 SECONDS = 4.0
@@ -54,10 +54,10 @@ class Storm:
         for number in range(1, rng.randrange(1, 4)):
             claims.record_progress(self.db, claimed.lease, [epoch(number)], phase="training")
             claims.beat(self.db, claimed.lease)
-        self.end(claimed.lease, rng)
+        self.end(claimed, rng)
 
-    def end(self, lease: Lease, rng: random.Random) -> None:
-        how = rng.random()
+    def end(self, claimed: Claim, rng: random.Random) -> None:
+        lease, how = claimed.lease, rng.random()
         if how < 0.15:
             claims.hand_back(self.db, lease)
         elif how < 0.3:
@@ -70,7 +70,8 @@ class Storm:
             path = self.folder / f"{threading.get_ident()}.txt"
             path.write_text(f"one of a few contents: {rng.randrange(4)}")
             staged = artifacts.stage(self.db, self.blobs, lease, {f"{lease.run_id}/x": path})
-            claims.finish(self.db, lease, Success(files=staged, model=rng.random() < 0.5))
+            model = claimed.run.role is Role.TRAINING and rng.random() < 0.5
+            claims.finish(self.db, lease, Success(files=staged, model=model))
             self.done["success"] += 1
 
     def meddle(self, rng: random.Random) -> None:

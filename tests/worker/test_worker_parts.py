@@ -74,41 +74,47 @@ def test_a_new_attempt_removes_what_older_ones_have_left(tmp_path: Path) -> None
     assert [path.name for path in tmp_path.iterdir()] == ["OTHER-1"]
 
 
-GATE = """
+SLOTS = """
 import os, signal, time
-from worker.shared import Gate
+from worker.shared import Slots
 
-gate = Gate()
+slots = Slots(2)
 
 def in_child(hold):
     told, tell = os.pipe()
     pid = os.fork()
     if pid == 0:
-        with gate.enter() as entered:
-            os.write(tell, b"1" if entered else b"0")
+        with slots.take() as taken:
+            os.write(tell, b"1" if taken else b"0")
             if hold:
                 time.sleep(60)
         os._exit(0)
     return pid, os.read(told, 1) == b"1"
 
-def can_close():
-    with gate.close() as closed:
-        return closed
+def is_one_free():
+    with slots.take() as taken:
+        return taken
 
-with gate.close() as closed:
-    assert closed
-    pid, entered = in_child(hold=False)
-    assert not entered, "the standby works"
-    os.waitpid(pid, 0)
-first, entered = in_child(hold=True)
-assert entered
-second, entered = in_child(hold=True)
-assert entered, "the processes of the pool work at the same time"
-assert not can_close()
-for pid in (first, second):
+with slots.take() as taken:
+    assert taken
+    with slots.take() as taken:
+        assert taken, "a process may take several"
+        assert not is_one_free()
+        pid, taken = in_child(hold=False)
+        assert not taken
+        os.waitpid(pid, 0)
+    first, taken = in_child(hold=True)
+    assert taken
+    assert not is_one_free()
+    os.kill(first, signal.SIGKILL)
+    os.waitpid(first, 0)
+    assert is_one_free(), "a killed process leaves nothing taken"
+children = [in_child(hold=True) for _ in range(3)]
+assert [taken for _, taken in children] == [True, True, False]
+for pid, _ in children:
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
-assert can_close(), "a killed process leaves nothing locked"
+assert is_one_free()
 """
 
 FLAG = """
@@ -144,7 +150,7 @@ assert os.read(told, 100) == b"100 000 011 010 011 111 "
 """
 
 
-@pytest.mark.parametrize("script", [GATE, FLAG], ids=["gate", "flag"])
+@pytest.mark.parametrize("script", [SLOTS, FLAG], ids=["slots", "flag"])
 def test_what_processes_share(script: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False

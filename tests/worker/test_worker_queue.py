@@ -226,7 +226,7 @@ def test_runs_go_on_without_redis_and_with_it_again(engines_column: Column) -> N
     with ExitStack() as stack:
         record = stack.enter_context(open_record(engines_column))
         with run_redis(port):
-            worker = stack.enter_context(run_worker(record, dispatch_seconds=1))
+            worker = stack.enter_context(run_worker(record, dispatch_seconds=0.5))
         job_id = record.submit(seeds=2)
         assert record.wait_for_end(job_id).state is State.SUCCEEDED, worker.text()
         with run_redis(port):
@@ -246,11 +246,21 @@ def test_a_worker_starts_and_ends_without_redis(engines_column: Column, broker: 
         port = server.getsockname()[1]
         engines_column.environment["FMX_BROKER_URL"] = f"redis://127.0.0.1:{port}/0"
         record = stack.enter_context(open_record(engines_column))
-        job_id = record.submit()
-        worker = stack.enter_context(run_worker(record, dispatch_seconds=1, wait=False))
-        assert record.wait_for_end(job_id).state is State.SUCCEEDED, worker.text()
+        jobs_at_once = [record.submit(epochs=20), record.submit(epochs=20)]
+        worker = stack.enter_context(
+            run_worker(record, wait=False, dispatch_seconds=0.5, worker_concurrency=2)
+        )
+        for job_id in jobs_at_once:
+            assert record.wait_for_end(job_id).state is State.SUCCEEDED, worker.text()
+        ends: list[Any] = [record.run(job_id).finished_at for job_id in jobs_at_once]
+        assert max(starts(record, *jobs_at_once)) < min(ends)
+
+        job_id = record.submit(epochs=LONG)
+        record.wait_for_epochs(job_id)
         worker.send(signal.SIGTERM)
         worker.wait(6)
+        run = record.run(job_id)
+        assert (run.state, run.attempt, run.crashes) == (State.QUEUED, 1, 0)
 
 
 @pytest.mark.services
@@ -269,7 +279,7 @@ def test_connections_to_redis_that_are_cut_stop_nothing(engines_column: Column) 
 
 
 def test_runs_go_on_when_the_message_folder_is_lost(embedded_record: Record) -> None:
-    with run_worker(embedded_record, dispatch_seconds=1) as worker:
+    with run_worker(embedded_record, dispatch_seconds=0.5) as worker:
         shutil.rmtree(embedded_record.settings.broker_dir)
         job_id = embedded_record.submit()
         assert embedded_record.wait_for_end(job_id).state is State.SUCCEEDED, worker.text()
@@ -277,7 +287,7 @@ def test_runs_go_on_when_the_message_folder_is_lost(embedded_record: Record) -> 
 
 @pytest.mark.services
 def test_lost_messages_are_announced_again(engines_column: Column) -> None:
-    with open_record(engines_column) as record, run_worker(record, dispatch_seconds=1) as worker:
+    with open_record(engines_column) as record, run_worker(record, dispatch_seconds=0.5) as worker:
         with redis.Redis.from_url(record.settings.broker_url) as client:
             job_id = jobs_submit_without_ring(record)
             client.flushall()

@@ -32,7 +32,7 @@ QUICK: dict[str, Any] = {
     "worker_device": "cpu",
     "heartbeat_seconds": 0.3,
     "lease_seconds": 2.0,
-    "dispatch_seconds": 2.0,
+    "dispatch_seconds": 1.0,
     "stop_seconds": 1.0,
     "publish_timeout_seconds": 0.5,
 }
