@@ -58,7 +58,9 @@ class Settings(BaseSettings):
     )
     worker_concurrency: int = Field(default=1, ge=1, le=256, description="Trainings at a time.")
     worker_threads: int | None = Field(
-        default=None, ge=1, description="CPU threads a training; empty: cores / concurrency."
+        default=None,
+        ge=1,
+        description="CPU threads a training; empty: its share of all but one.",
     )
 
     heartbeat_seconds: float = Field(default=2.0, gt=0, description="Between renewals of a lease.")

@@ -19,6 +19,8 @@ from worker.context import Context
 from worker.orders import CollateOrder, Order, TrainOrder
 from worker.scratch import Scratch
 
+USEFUL_THREADS = 2  # measured: the report's networks are too small to feed more
+
 _SECRETS = {"FMX_DATABASE_URL", "FMX_BROKER_URL", "FMX_STORAGE_URL"}
 
 
@@ -47,16 +49,17 @@ def _training(context: Context, claim: Claim, scratch: Scratch) -> TrainOrder:
     )
 
 
-def num_threads(settings: Settings) -> int | None:
-    """CPU threads of one training: as set, or its share of the cores; None for as many as help.
+def num_threads(settings: Settings) -> int:
+    """CPU threads of one training: as set, or its share of the cores but one.
 
-    A lone network of the report's size does not use a large share, so only a share of one core
-    is a bound.
+    Two threads wait for each other at every layer. Where a third process wants a core, one of them
+    is always the one that waits, and an epoch of the report's networks takes eight times as long;
+    so a core is left to the server, the database and whoever else is there.
     """
     if settings.worker_threads is not None:
         return settings.worker_threads
-    share = len(os.sched_getaffinity(0)) // settings.worker_concurrency
-    return 1 if share <= 1 else None
+    num_cores = len(os.sched_getaffinity(0))
+    return max(1, min(USEFUL_THREADS, (num_cores - 1) // settings.worker_concurrency))
 
 
 def _collation(context: Context, claim: Claim, scratch: Scratch) -> CollateOrder:

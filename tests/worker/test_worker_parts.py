@@ -60,7 +60,7 @@ def test_threads_are_as_set_or_a_share(
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(4)))
     threads = {n: num_threads(embedded_column.settings(worker_concurrency=n)) for n in (1, 2, 4, 9)}
-    assert threads == {1: None, 2: None, 4: 1, 9: 1}
+    assert threads == {1: 2, 2: 1, 4: 1, 9: 1}
     assert num_threads(embedded_column.settings(worker_threads=3, worker_concurrency=9)) == 3
 
 
