@@ -1,5 +1,7 @@
 """What every room's tests may use: throw-away services and the two columns of the record."""
 
+import signal
+
 from services import (
     column,
     embedded_column,
@@ -25,3 +27,7 @@ __all__ = [
     "redis_url",
     "sqlite_template",
 ]
+
+# A shell's background job ignores SIGINT, and so would every process that the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -246,6 +246,8 @@ def test_a_server_that_is_never_ready_is_given_up_and_ended(
 
 
 def test_the_demos_server_keeps_to_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("FMX_")]:
+        monkeypatch.delenv(name)
     monkeypatch.setenv("FMX_DATABASE_URL", "postgresql://production/fmx")
     monkeypatch.setenv("FMX_HOST", "0.0.0.0")  # noqa: S104 - must not be taken over
     monkeypatch.setenv("FMX_DATASET_DIR", "/pictures")
