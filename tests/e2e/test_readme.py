@@ -1,0 +1,74 @@
+"""The README's lines, run as they stand but for the port and the number of epochs."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Generator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+from services import ROOT, Column
+from stack import job_of, serve
+
+README = (ROOT / "README.md").read_text()
+ADDRESS = "http://127.0.0.1:8000"
+SHORT = '"spec": {"dataset": "synthetic", "max_epochs": 1}'
+
+
+def blocks(language: str) -> list[str]:
+    """The README's code in a language."""
+    found = re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    assert found
+    return found
+
+
+@pytest.fixture
+def client(embedded_column: Column) -> Generator[httpx.Client]:
+    with serve(embedded_column) as (_, client):
+        yield client
+
+
+def run(command: list[str], client: httpx.Client, folder: Path) -> str:
+    programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {**os.environ, "PATH": programs, "FMX_URL": str(client.base_url)}
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def at(client: httpx.Client, text: str) -> str:
+    """The text with the address of this server."""
+    return text.replace(ADDRESS, str(client.base_url).rstrip("/"))
+
+
+def test_the_curl_lines_go_from_submit_to_prediction(client: httpx.Client, tmp_path: Path) -> None:
+    picture = Image.fromarray(np.zeros((40, 30), np.uint8))
+    picture.save(tmp_path / "shoe.png")
+    picture.save(tmp_path / "bag.jpg")
+    script = at(client, "\n".join(blocks("sh")))
+    assert script.count('"preset": "quick"') == 1
+    script = script.replace('"preset": "quick"', f'"preset": "quick", {SHORT}')
+    said = run(["bash", "-euo", "pipefail", "-c", script], client, tmp_path)
+    assert '"state":"succeeded"' in said
+    assert "epoch,train_loss" in said
+    assert said.count('"probabilities"') == 5, "three rows and two files"
+    assert '"/spec/max_epochs"' in said, "the error points at the place"
+    assert (tmp_path / "figure-1-loss.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "artifacts.zip").read_bytes().startswith(b"PK")
+
+
+def test_the_python_lines_work(client: httpx.Client, tmp_path: Path) -> None:
+    (program,) = blocks("python")
+    assert program.count('spec={"seeds": [0, 1]}') == 1
+    short = '{"seeds": [0, 1], "dataset": "synthetic", "max_epochs": 1}'
+    program = at(client, program.replace('{"seeds": [0, 1]}', short))
+    said = run([sys.executable, "-c", program], client, tmp_path)
+    assert "q1.accuracy.test 0.9816" in said
+    (job,) = client.get("/v1/jobs").json()["items"]
+    assert job_of(client, job["id"])["runs"]["succeeded"] == 2
