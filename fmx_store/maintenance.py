@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlmodel import col, or_, select
 
 from fmx_store import artifacts, claims
@@ -119,6 +121,8 @@ class Maintenance:
         while not self._stop.wait(self._settings.heartbeat_seconds / 2):
             try:
                 self.round()
+            except (OperationalError, InterfaceError, PoolTimeoutError) as error:
+                _log.warning("the database is away: %s", str(error).partition("\n")[0])
             except Exception:  # noqa: BLE001 - an outage of any kind: the next round looks again
                 _log.exception("maintenance failed; it goes on")
 
