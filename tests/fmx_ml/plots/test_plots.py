@@ -70,6 +70,9 @@ def test_short_and_flat_histories_can_be_drawn(
     with styled():
         figure = draw(Curve(values, values, 1), quantity=quantity)
         save(figure, tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+    low, high = figure.axes[0].get_ylim()
+    assert low <= min(values) <= max(values) <= high
 
 
 def test_labels_of_lines_that_meet_stay_apart() -> None:
