@@ -30,6 +30,16 @@ def prefers_csv(accept: str | None) -> bool:
     return _quality(accept, "text/csv") > _quality(accept, "application/json")
 
 
+def prefers_png(accept: str | None) -> bool:
+    """Whether an Accept header likes PNG better than JSON."""
+    return _quality(accept, "image/png") > _quality(accept, "application/json")
+
+
+def accepts_json(accept: str | None) -> bool:
+    """Whether JSON is an answer to an Accept header at all."""
+    return _quality(accept, "application/json") > 0
+
+
 def _quality(accept: str | None, media_type: str) -> float:
     """How much an Accept header likes a type; the most exact of its ranges counts."""
     ranges = [media_type, media_type.partition("/")[0] + "/*", "*/*"]

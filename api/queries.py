@@ -55,6 +55,20 @@ class MetricsQuery(Query):
     )
 
 
+class FeatureMapQuery(Query):
+    """Which feature maps, and how much of them."""
+
+    layers: str | None = Field(
+        default=None,
+        max_length=300,
+        description="Only these convolutions, separated by commas.",
+        examples=["conv1,conv2"],
+    )
+    values: bool = Field(
+        default=True, description="Send the numbers too; false leaves the pictures alone."
+    )
+
+
 class ArtifactQuery(Query):
     """How a file is shown."""
 

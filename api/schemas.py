@@ -317,6 +317,47 @@ class PredictionsBody(Body):
     predictions: list[Prediction]
 
 
+DataUri = Annotated[str, Field(description="A PNG as a data: URI.")]
+
+
+class InputMap(Body):
+    """The picture as the model took it; grey, light on dark."""
+
+    shape: tuple[int, int]
+    values: list[list[int]] | None = Field(
+        default=None, description="Rows of 0 to 255; absent with values=false."
+    )
+    picture: DataUri
+
+
+class LayerMaps(Body):
+    """The channels of a convolution; the picture has them all on one scale, black is 0."""
+
+    name: str
+    meaning: str
+    shape: tuple[int, int, int] = Field(description="Channels, height, width.")
+    minimum: float
+    maximum: float = Field(description="White in the picture.")
+    values: list[list[list[float]]] | None = Field(
+        default=None, description="float32, by channel and row; absent with values=false."
+    )
+    picture: DataUri
+
+
+class FeatureMaps(Prediction):
+    """A picture's prediction, and what each convolution makes of the picture."""
+
+    input: InputMap
+    layers: list[LayerMaps]
+
+
+class FeatureMapsBody(Body):
+    """The feature maps of each picture, in the order they were sent."""
+
+    model: str
+    feature_maps: list[FeatureMaps]
+
+
 class Health(Body):
     """The process is alive."""
 

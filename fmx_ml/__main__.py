@@ -15,15 +15,16 @@ from pydantic import ValidationError
 
 from fmx_ml.data.sources import DataSources
 from fmx_ml.errors import FmxError
-from fmx_ml.experiments import collate
 from fmx_ml.files import write_json
-from fmx_ml.results import Results, RunOutcome, Table
+from fmx_ml.questions import MisfitError
+from fmx_ml.requests import KINDS, JobRequest, parse_request, plan
+from fmx_ml.results import NeededRun, Results, RunOutcome
 from fmx_ml.sinks import EpochMetrics, FolderSink
-from fmx_ml.specs import KINDS, JobRequest, PlannedRun, Preset, parse_request, plan
+from fmx_ml.specs import Preset
+from fmx_ml.texts import format_table
+from fmx_ml.trainings import PlannedRun
 
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130
-
-_LARGE = 10  # from there on (epochs, seconds) one decimal says enough
 
 
 class PrintingSink(FolderSink):
@@ -37,13 +38,18 @@ class PrintingSink(FolderSink):
     def epoch(self, metrics: EpochMetrics) -> None:
         super().epoch(metrics)
         width = len(str(self._run.max_epochs))
-        print(
-            f"{self._run.name}  epoch {metrics.epoch:{width}}/{self._run.max_epochs}"
-            f"  training {metrics.train_loss:.4f} {metrics.train_accuracy:.4f}"
-            f"  validation {metrics.val_loss:.4f} {metrics.val_accuracy:.4f}"
-            f"  {metrics.seconds:.2f} s",
-            flush=True,
-        )
+        parts = [
+            f"{self._run.name}  epoch {metrics.epoch:{width}}/{self._run.max_epochs}",
+            _show("training", metrics.train_loss, metrics.train_accuracy),
+            _show("validation", metrics.val_loss, metrics.val_accuracy),
+            f"{metrics.seconds:.2f} s",
+        ]
+        print("  ".join(part for part in parts if part), flush=True)
+
+
+def _show(label: str, *figures: float | None) -> str:
+    known = [f"{figure:.4f}" for figure in figures if figure is not None]
+    return " ".join([label, *known]) if known else ""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,6 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return REFUSED
     try:
         results = run(request, options.out, _sources(options), options.threads)
+    except MisfitError as error:
+        print(f"the spec is refused\nspec.{error}", file=sys.stderr)
+        return REFUSED
     except FmxError as error:
         print(f"{error.code}: {error}", file=sys.stderr)
         return FAILED
@@ -72,10 +81,11 @@ def run(
     request: JobRequest, folder: Path, sources: DataSources, num_threads: int | None
 ) -> Results:
     """Trains every run of a request into a folder of its own, then collates them."""
-    from fmx_ml.experiments.trainings import train  # noqa: PLC0415 - torch takes seconds
+    from fmx_ml.collation import collate  # noqa: PLC0415 - a refused spec needs no matplotlib
+    from fmx_ml.pipelines import train  # noqa: PLC0415 - torch takes seconds
 
-    outcomes: list[RunOutcome] = []
-    for planned in plan(request.spec):
+    finished: dict[str, NeededRun] = {}
+    for planned in plan(request):
         sink = PrintingSink(folder / planned.name, planned)
         summary = train(
             planned.training,
@@ -83,43 +93,22 @@ def run(
             sources=sources,
             device=request.spec.device,
             num_threads=num_threads,
+            needed=[finished[name] for name in planned.needs],
         )
         write_json(folder / planned.name / "summary.json", summary)
-        outcomes.append(
-            RunOutcome(
-                name=planned.name,
-                training=planned.training,
-                history=sink.history,
-                summary=summary,
-            )
+        outcome = RunOutcome(
+            name=planned.name, training=planned.training, history=sink.history, summary=summary
         )
+        files = {name: folder / planned.name / name for name in sink.artifacts}
+        finished[planned.name] = NeededRun(outcome=outcome, files=files)
     return collate(
         request.kind,
         request.preset,
         request.spec,
-        outcomes,
+        [run.outcome for run in finished.values()],
         FolderSink(folder),
         lambda name, artifact: folder / name / artifact,
     )
-
-
-def format_table(table: Table) -> str:
-    """A table as text: columns aligned, a dash where there is no figure."""
-    cells = [table.columns, *([_format(cell) for cell in row] for row in table.rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = [
-        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
-        for row in cells
-    ]
-    return "\n".join([table.title, *lines, *([table.note] if table.note else [])])
-
-
-def _format(cell: str | float | None) -> str:
-    if cell is None:
-        return "-"
-    if isinstance(cell, float):
-        return f"{cell:.4f}" if abs(cell) < _LARGE else f"{cell:.1f}"
-    return str(cell)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -3,12 +3,13 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from fmx_ml.requests import spec_hash
 from fmx_ml.results import RunOutcome
-from fmx_ml.specs import Kind, Preset, Spec, spec_hash
+from fmx_ml.specs import CommonSpec, Preset
 
 
 def manifest(
-    kind: Kind, preset: Preset, spec: Spec, outcomes: Sequence[RunOutcome]
+    kind: str, preset: Preset, spec: CommonSpec, outcomes: Sequence[RunOutcome]
 ) -> dict[str, Any]:
     """Spec, seeds, environments, devices and data of a job and of each of its runs, as JSON.
 
@@ -21,7 +22,7 @@ def manifest(
         "preset": preset,
         "spec": spec.model_dump(mode="json"),
         "spec_hash": spec_hash(kind, spec),
-        "seeds": [run["seed"] for run in runs],
+        "seeds": _distinct(run["seed"] for run in runs),
         "environments": _distinct(run["environment"] for run in runs),
         "devices": _distinct(run["device"] for run in runs),
         "data": _distinct(run["data"] for run in runs),
@@ -40,7 +41,7 @@ def _describe(outcome: RunOutcome) -> dict[str, Any]:
         "device": summary["device"],
         "data": summary["data"],
         "environment": summary["environment"],
-        "export": summary["export"],
+        "export": summary.get("export"),
     }
 
 

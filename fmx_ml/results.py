@@ -7,12 +7,14 @@ is one run's figure, so that is the interval it should lie in. It needs two runs
 import math
 import statistics
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from fmx_ml.sinks import EpochMetrics
-from fmx_ml.specs import DatasetName, Kind, Preset, Training
+from fmx_ml.specs import DatasetName, Preset
+from fmx_ml.trainings import Training
 
 # Student's t at probability 0.975 for 1, 2, … 31 degrees of freedom (32 seeds at most).
 # Source: Abramowitz and Stegun, Handbook of Mathematical Functions, table 26.10.
@@ -75,12 +77,13 @@ class Erratum(Result):
     where: str
     says: str
     done: str
+    evidence: str | None = None  # what was measured
 
 
 class Results(Result):
     """The tables of a question, ours beside the published."""
 
-    kind: Kind
+    kind: str
     preset: Preset
     dataset: DatasetName
     tables: list[Table]
@@ -90,7 +93,7 @@ class Results(Result):
 
 
 class RunOutcome(BaseModel):
-    """A finished run, as the collation of its job sees it."""
+    """A finished run, as the collation of its job and the runs that need it see it."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -98,6 +101,15 @@ class RunOutcome(BaseModel):
     training: Training
     history: list[EpochMetrics]
     summary: dict[str, Any]
+
+
+class NeededRun(BaseModel):
+    """A finished run that another one starts from, and the local files of its artifacts."""
+
+    model_config = ConfigDict(frozen=True)
+
+    outcome: RunOutcome
+    files: dict[str, Path]
 
 
 def spread(values: Sequence[float]) -> Spread:

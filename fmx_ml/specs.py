@@ -1,17 +1,15 @@
-"""Experiment specs: what a client may ask for, checked before anything is queued.
+"""What experiments are described with: networks, optimisers, early stopping, what every spec has.
 
-`parse_request` turns JSON data into a `JobRequest`: the preset's values, overridden by what the
-request's `spec` names, refused where they do not fit together. `plan` lists the runs a request
-needs. Nothing here imports more than pydantic, so server, worker and client share it.
+Each value is checked before anything is queued and refused where it does not fit together. Nothing
+here imports more than pydantic, so server, worker and client share it. The questions' own specs are
+in `fmx_ml.experiments`, requests in `fmx_ml.requests`.
 
 Legend of sizes: C channels, H W pixels, K classes.
 """
 
-import hashlib
-import json
 import unicodedata
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self, get_args
+from itertools import pairwise
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -24,12 +22,14 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 IMAGE_SIDE = 28  # pixels; Fashion-MNIST (Xiao, Rasul, Vollgraf, 2017)
+NUM_PIXELS = IMAGE_SIDE * IMAGE_SIDE
 NUM_CLASSES = 5  # classes in each half of the data set (report, section 0)
 
 MAX_INT = 2**31 - 1
 MAX_EPOCHS = 10_000
 MAX_BATCH_SIZE = 65_536
 MAX_SEEDS = 32
+MAX_UNITS = 4_096  # of a dense layer of an MLP or autoencoder
 MAX_NAME_LENGTH = 128
 MAX_TAGS = 32
 MAX_TAG_LENGTH = 64
@@ -38,16 +38,17 @@ MAX_TIME_LIMIT_SECONDS = 30 * 24 * 3600
 _REPORT_CHANNELS = (6, 12, 16, 24)  # report, Appendix D
 _DENSE_SIZES: dict[int, tuple[int, ...]] = {1: (), 2: (80,), 3: (120, 84)}  # report, Appendix C
 
-Kind = Literal["q1"]
 Preset = Literal["report", "quick"]
 DatasetName = Literal["fashion-mnist", "synthetic"]
 Half = Literal["fm1", "fm2"]
 Device = Literal["auto", "cpu", "cuda"]
+Normalisation = Literal["report", "unit"]
+"""Of pixels: report, to -1 to 1 (report, Appendix A); unit, to 0 to 1."""
+Schedule = Literal["constant", "cosine"]
+"""Of the learning rate: constant, or a cosine from its value to 0 over max_epochs."""
 
-KINDS: tuple[Kind, ...] = get_args(Kind)
 
-
-def _misfit(field: str, message: str) -> PydanticCustomError:
+def misfit(field: str, message: str) -> PydanticCustomError:
     """The error of values that do not fit together; `field` is where a reader should look."""
     return PydanticCustomError("does_not_fit", "{message}", {"field": field, "message": message})
 
@@ -67,6 +68,10 @@ Text = Annotated[str, Strict(), AfterValidator(_printable)]
 Name = Annotated[Text, Field(min_length=1, max_length=MAX_NAME_LENGTH)]
 Tag = Annotated[Text, Field(min_length=1, max_length=MAX_TAG_LENGTH)]
 Seed = Annotated[Int, Field(ge=0, le=MAX_INT)]
+BatchSize = Annotated[Int, Field(ge=1, le=MAX_BATCH_SIZE, description="Pictures a step.")]
+Epochs = Annotated[Int, Field(ge=1, le=MAX_EPOCHS, description="Epochs at most.")]
+Percent = Annotated[Int, Field(ge=1, le=100, description="Of the training pictures.")]
+RunId = Annotated[Text, Field(pattern="^[0-9A-HJKMNP-TV-Z]{26}$", description="A finished run.")]
 
 
 class Frozen(BaseModel):
@@ -106,22 +111,28 @@ class CnnSpec(Frozen):
     padding: Literal["valid", "same"] | None = Field(
         default=None, description="valid: none; same: keeps the size. Null: as the report does."
     )
+    batch_norm: Bool = Field(
+        default=False, description="Batch normalisation after each convolution (Ioffe, 2015)."
+    )
+    dropout: Number = Field(
+        default=0.0, ge=0, lt=1, description="Share of the inputs of each dense layer dropped."
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         channels = self.filters
         if len(channels) != self.conv_layers:
-            raise _misfit(
+            raise misfit(
                 "channels", f"{len(channels)} numbers do not fit conv_layers {self.conv_layers}"
             )
         side = IMAGE_SIDE
         if self.pads and self.kernel_size % 2 == 0:
-            raise _misfit(
+            raise misfit(
                 "kernel_size", f"padding 'same' needs an odd side, {self.kernel_size} is even"
             )
         for number, layer in enumerate(self.layers(), start=1):
             if side + 2 * layer.padding < layer.kernel_size:
-                raise _misfit(
+                raise misfit(
                     "conv_layers",
                     f"convolution {number} has a {layer.kernel_size} x {layer.kernel_size} filter "
                     f"and gets only {side} x {side} pixels",
@@ -129,7 +140,7 @@ class CnnSpec(Frozen):
             side = side + 2 * layer.padding - layer.kernel_size + 1
             if layer.pool:
                 if side < 2:  # noqa: PLR2004 - the pooling window
-                    raise _misfit(
+                    raise misfit(
                         "conv_layers",
                         f"the pooling after convolution {number} gets {side} x {side} pixels",
                     )
@@ -173,16 +184,98 @@ class CnnSpec(Frozen):
         return (self.flat_features(), *_DENSE_SIZES[self.dense_layers], num_classes)
 
 
+Layer = tuple[Annotated[Int, Field(ge=1, le=MAX_UNITS)], Annotated[Int, Field(ge=1, le=MAX_UNITS)]]
+Structure = Annotated[tuple[Layer, ...], Field(min_length=1, max_length=16)]
+"""Inputs and outputs of each dense layer, as [[784, 128], [128, 10]]."""
+
+
+def _check_chain(structure: tuple[Layer, ...]) -> None:
+    """Raises where the layers do not fit to the pictures or to each other."""
+    if structure[0][0] != NUM_PIXELS:
+        raise misfit(
+            "structure", f"the first layer {list(structure[0])} does not take {NUM_PIXELS} pixels"
+        )
+    for before, after in pairwise(structure):
+        if before[1] != after[0]:
+            raise misfit(
+                "structure",
+                f"{list(before)} leaves {before[1]} numbers, but {list(after)} takes {after[0]}",
+            )
+
+
+class AutoencoderSpec(Frozen):
+    """Dense layers from the pixels to a code, with relu, and their mirror image back.
+
+    The last layer of the encoder has a relu too; the decoder ends in a sigmoid (report, Appendix
+    E). `structure` lists the encoder's layers.
+    """
+
+    structure: Structure = ((784, 128), (128, 64), (64, 32), (32, 10))
+
+    @model_validator(mode="after")
+    def _chains(self) -> Self:
+        _check_chain(self.structure)
+        return self
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Widths from the pixels to the code."""
+        return (NUM_PIXELS, *(layer[1] for layer in self.structure))
+
+
+class MlpSpec(Frozen):
+    """A multi-layer perceptron: dense layers with relu, the last one with `output` (report, 4.3).
+
+    It may have more outputs than classes (the report's has ten for five); those beyond are trained
+    towards 0 and never predicted.
+    """
+
+    structure: Structure = ((784, 128), (128, 64), (64, 32), (32, 10))
+    output: Literal["sigmoid", "logits"] = Field(
+        default="sigmoid",
+        description="sigmoid: cross-entropy over sigmoids, as the report does; logits: plain.",
+    )
+
+    @model_validator(mode="after")
+    def _chains(self) -> Self:
+        _check_chain(self.structure)
+        if self.structure[-1][1] < NUM_CLASSES:
+            raise misfit(
+                "structure",
+                f"{self.structure[-1][1]} outputs are too few for {NUM_CLASSES} classes",
+            )
+        return self
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Widths from the pixels to the outputs."""
+        return (NUM_PIXELS, *(layer[1] for layer in self.structure))
+
+
 class OptimiserSpec(Frozen):
-    """An optimiser of torch.optim with the report's knobs; SGD without momentum."""
+    """An optimiser of torch.optim with the report's knobs; SGD is without momentum by default."""
 
     name: Literal["SGD", "Adam", "AdamW"] = "SGD"
     learning_rate: Number = Field(default=0.005, gt=0)
     weight_decay: Number = Field(default=0.0, ge=0, description="L2 penalty; decoupled with AdamW.")
+    momentum: Number = Field(default=0.0, ge=0, lt=1, description="Of SGD (Nesterov's).")
+
+    @model_validator(mode="after")
+    def _momentum_of_sgd(self) -> Self:
+        if self.momentum and self.name != "SGD":
+            raise misfit("momentum", f"{self.name} has moments of its own: momentum is for SGD")
+        return self
+
+
+class Augmentation(Frozen):
+    """What is done by chance to each training picture of a step."""
+
+    flip: Bool = Field(default=False, description="Mirror left and right, every second time.")
+    shift: Int = Field(default=0, ge=0, le=8, description="Move by so many pixels at most.")
 
 
 class EarlyStopping(Frozen):
-    """Stop when the mean validation loss of the last window exceeds the window before it.
+    """Stop when the mean loss of the last window exceeds the window before it.
 
     The rule is `mean(loss[-window:]) - mean(loss[-2 * window:-window]) > threshold`, looked at from
     `min_epochs` on. Until two windows are full the earlier one is shorter, and at first empty
@@ -194,6 +287,21 @@ class EarlyStopping(Frozen):
         default=0.001, description="Rise of the mean loss that ends the training."
     )
     min_epochs: Int = Field(default=20, ge=1, le=MAX_EPOCHS)
+    on: Literal["val_loss", "train_loss"] = "val_loss"
+    divide_by_batch_size: Bool = Field(
+        default=False,
+        description="Compare losses divided by the batch size, as the report's Q4 does.",
+    )
+
+
+class CnnConfiguration(Frozen):
+    """A network and how it is trained: what a row of the report's Table 3 says."""
+
+    model: CnnSpec = CnnSpec()
+    optimiser: OptimiserSpec = OptimiserSpec()
+    batch_size: BatchSize = 100
+    schedule: Schedule = "constant"
+    augmentation: Augmentation = Augmentation()
 
 
 class CommonSpec(Frozen):
@@ -214,155 +322,5 @@ class CommonSpec(Frozen):
     @model_validator(mode="after")
     def _distinct_seeds(self) -> Self:
         if len(set(self.seeds)) != len(self.seeds):
-            raise _misfit("seeds", "the same seed is given twice")
+            raise misfit("seeds", "the same seed is given twice")
         return self
-
-
-class Q1Spec(CommonSpec):
-    """Q1: one convolutional network trained until its validation loss converges."""
-
-    half: Half = Field(
-        default="fm1", description="Half of the classes: fm1 (0 1 4 5 8) or fm2 (2 3 6 7 9)."
-    )
-    model: CnnSpec = CnnSpec()
-    optimiser: OptimiserSpec = OptimiserSpec()
-    batch_size: Int = Field(default=100, ge=1, le=MAX_BATCH_SIZE, description="Pictures a step.")
-    max_epochs: Int = Field(default=450, ge=1, le=MAX_EPOCHS)
-    early_stopping: EarlyStopping = EarlyStopping()
-
-
-PRESETS: dict[Kind, dict[Preset, dict[str, Any]]] = {
-    "q1": {"report": {}, "quick": {"max_epochs": 25, "optimiser": {"learning_rate": 0.05}}},
-}
-
-
-def _merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
-    """Base with the override's values put over it, mapping by mapping."""
-    merged = dict(base)
-    for key, value in override.items():
-        old = merged.get(key)
-        if isinstance(old, Mapping) and isinstance(value, Mapping):
-            value = _merge(old, value)  # noqa: PLW2901
-        merged[key] = value
-    return merged
-
-
-class _Request(Frozen):
-    """What every job request carries beside its spec."""
-
-    preset: Preset = Field(
-        default="report", description="report: as published; quick: a smoke version."
-    )
-    name: Name | None = None
-    tags: tuple[Tag, ...] = Field(default=(), max_length=MAX_TAGS)
-    priority: Int = Field(
-        default=5, ge=0, le=9, description="9 is served first; equal ones by age."
-    )
-    time_limit_seconds: Int | None = Field(
-        default=None, ge=1, le=MAX_TIME_LIMIT_SECONDS, description="Wall time from the job's start."
-    )
-    reuse: Bool = Field(
-        default=False, description="Take runs that finished before instead of training them again."
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _apply_preset(cls, data: Any) -> Any:
-        """Puts the spec that was given over the preset's values."""
-        if not isinstance(data, Mapping):
-            return data
-        spec = data.get("spec", {})
-        for kind, presets in PRESETS.items():
-            for preset, base in presets.items():
-                asked = (data.get("kind"), data.get("preset", "report"))
-                if asked == (kind, preset) and isinstance(spec, Mapping):
-                    return {**data, "spec": _merge(base, spec)}
-        return data
-
-    @model_validator(mode="after")
-    def _distinct_tags(self) -> Self:
-        if len(set(self.tags)) != len(self.tags):
-            raise _misfit("tags", "the same tag is given twice")
-        return self
-
-
-class Q1Request(_Request):
-    """A job of kind q1; `{"kind": "q1"}` alone is the report's Q1."""
-
-    kind: Literal["q1"]
-    spec: Q1Spec = Q1Spec()
-
-
-JobRequest = Q1Request
-Spec = Q1Spec
-REQUESTS: dict[Kind, type[JobRequest]] = {"q1": Q1Request}
-
-
-class CnnTraining(Frozen):
-    """One training of a convolutional classifier: all that its result depends on."""
-
-    task: Literal["train_cnn"] = "train_cnn"
-    seed: int
-    split_seed: int
-    dataset: DatasetName
-    half: Half
-    model: CnnSpec
-    optimiser: OptimiserSpec
-    batch_size: int
-    max_epochs: int
-    early_stopping: EarlyStopping
-
-
-Training = CnnTraining
-
-
-class PlannedRun(Frozen):
-    """One training that a job needs; `needs` names the runs whose weights it starts from."""
-
-    name: str
-    training: Training
-    needs: tuple[str, ...] = ()
-
-    @property
-    def max_epochs(self) -> int:
-        """Epochs at most."""
-        return self.training.max_epochs
-
-
-def parse_request(data: Any) -> JobRequest:
-    """The checked request in data (a JSON value). Raises pydantic.ValidationError."""
-    return JobRequest.model_validate(data)
-
-
-def parse_spec(kind: str, data: Any) -> Spec:
-    """A spec as the record holds it. Raises KeyError for another kind, pydantic.ValidationError."""
-    return {"q1": Q1Spec}[kind].model_validate(data)
-
-
-def plan(spec: Spec) -> tuple[PlannedRun, ...]:
-    """The runs that a spec needs, each named once, after the runs that it needs."""
-    return tuple(
-        PlannedRun(
-            name=f"seed-{seed}",
-            training=CnnTraining(
-                seed=seed,
-                **{f: getattr(spec, f) for f in CnnTraining.model_fields if hasattr(spec, f)},
-            ),
-        )
-        for seed in spec.seeds
-    )
-
-
-def spec_hash(kind: str, spec: Spec) -> str:
-    """The sha256, in hex, of a kind and its normalised spec: equal specs, equal hashes."""
-    return _digest({"kind": kind, "spec": spec.model_dump(mode="json")})
-
-
-def training_hash(training: Training) -> str:
-    """The sha256, in hex, of one training: equal hashes, equal results on the same machine."""
-    return _digest(training.model_dump(mode="json"))
-
-
-def _digest(value: Mapping[str, Any]) -> str:
-    payload = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(payload.encode()).hexdigest()

@@ -1,8 +1,9 @@
 """A model's export, ready to answer.
 
-Legend of shapes: N pictures, H W pixels, K classes.
+Legend of shapes: N pictures, C channels, H W pixels, K classes.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,9 +25,19 @@ class Session:
 
     def predict(self, images_NHW: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The probabilities, [N, K], of pictures of raw pixels, 0 to 255."""
+        return self._run([PROBABILITIES], images_NHW)[0]
+
+    def predict_with_maps(
+        self, images_NHW: NDArray[np.uint8], layers: Sequence[str]
+    ) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
+        """The probabilities, [N, K], and what leaves each of the layers, [N, C, H, W]."""
+        probabilities_NK, *maps = self._run([PROBABILITIES, *layers], images_NHW)
+        return probabilities_NK, maps
+
+    def _run(self, outputs: list[str], images_NHW: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         feed = {INPUT: images_NHW[:, None].astype(np.float32)}
-        outputs: Any = self._session.run([PROBABILITIES], feed)
-        return outputs[0]
+        found: Any = self._session.run(outputs, feed)
+        return found
 
 
 def _open_session(content: bytes, num_threads: int) -> "InferenceSession":

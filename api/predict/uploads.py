@@ -29,10 +29,10 @@ class Upload:
 class _Collector:
     """What the parser calls, part by part; whole files gather in `done`."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, max_files: int) -> None:
         self.done: list[Upload] = []
         self.has_ended = False
-        self._settings = settings
+        self._settings, self._max_files = settings, max_files
         self._num_files = 0
         self._headers: dict[bytes, bytes] = {}
         self._name, self._value = bytearray(), bytearray()
@@ -61,8 +61,8 @@ class _Collector:
             )
             raise invalid([item])
         self._num_files += 1
-        if self._num_files > self._settings.max_pictures:
-            detail = f"more than {self._settings.max_pictures} files"
+        if self._num_files > self._max_files:
+            detail = f"more than {self._max_files} files"
             raise invalid([ErrorItem(f"/{FIELD}", "too_long", detail)])
         self._file_name = _clean_name(options.get(b"filename", b""))
         self._content = bytearray()
@@ -86,11 +86,13 @@ def _clean_name(name: bytes) -> str:
     return "".join(c for c in text if c.isprintable())[:MAX_NAME_LENGTH]
 
 
-async def stream_files(request: Request, settings: Settings) -> AsyncGenerator[Upload]:
+async def stream_files(
+    request: Request, settings: Settings, max_files: int
+) -> AsyncGenerator[Upload]:
     """The files of a form, in order. Raises ProblemError: 400, 413, 415, 422."""
     refuse_encoding(request)
     refuse_length(request, MAX_UPLOAD_BYTES)
-    collector = _Collector(settings)
+    collector = _Collector(settings, max_files)
     parser = _make_parser(request, collector)
     num_bytes = 0
     async for chunk in request.stream():

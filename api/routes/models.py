@@ -1,34 +1,31 @@
-"""Models, and predictions with them."""
+"""Models, and what they make of pictures: predictions and feature maps."""
 
-from contextlib import aclosing
 from functools import partial
 from typing import Annotated, Any
 
 from anyio import to_thread
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
 
 from api import examples
 from api.dependencies import App, ModelId
-from api.json_body import JSON_TYPE, media_type, read_json, unsupported_media_type
 from api.model_views import model_body, model_detail
 from api.openapi import answer, predict_request_body, problem_responses
 from api.paging import check_limit
-from api.pointers import ErrorItem
-from api.predict.pictures import Picture
-from api.predict.predictor import decode, parse_request, predict_pictures, predict_request
-from api.predict.uploads import FIELD, FORM_TYPE, stream_files
-from api.problems import invalid
-from api.queries import ModelQuery
-from api.schemas import ModelDetail, ModelPage, Prediction, PredictionsBody
-from fmx_ml.specs import IMAGE_SIDE
+from api.predict.feature_maps import choose_layers, render_maps
+from api.predict.intake import receive_pictures
+from api.predict.predictor import predict_pictures
+from api.predict.sheets import PNG_TYPE
+from api.queries import FeatureMapQuery, ModelQuery
+from api.schemas import FeatureMapsBody, ModelDetail, ModelPage, PredictionsBody
 from fmx_store import models
-from fmx_store.tables import Model
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
-PIXEL_BYTES = 16  # of a pixel in JSON: three digits, a comma, and an indentation
-
 _DETAIL = {**examples.MODEL, "description": {"format": "fmx-model", "num_classes": 5}}
+_MAPS_ANSWER = answer(
+    200, examples.FEATURE_MAPS, description="The maps; as PNG, those of one picture on a sheet."
+)
+_MAPS_ANSWER[200]["content"][PNG_TYPE] = {"schema": {"type": "string", "format": "binary"}}
 
 
 @router.get(
@@ -62,38 +59,31 @@ def get_model(model_id: ModelId, services: App) -> ModelDetail:
 )
 async def predict(model_id: ModelId, request: Request, services: App) -> Any:
     model = await to_thread.run_sync(models.require_model, services.db, model_id)
-    kind = media_type(request)
-    if kind == JSON_TYPE:
-        predictions = await _predict_json(model, request, services)
-    elif kind == FORM_TYPE:
-        predictions = await _predict_files(model, request, services)
-    else:
-        raise unsupported_media_type(request, JSON_TYPE, FORM_TYPE)
+    read = await receive_pictures(request, services, model, services.settings.max_pictures)
+    work = partial(predict_pictures, services.catalogue, model, read)
+    predictions = await to_thread.run_sync(work, limiter=services.predict_limiter)
     return PredictionsBody(model=model.id, predictions=predictions)
 
 
-async def _predict_json(model: Model, request: Request, services: App) -> list[Prediction]:
-    settings = services.settings
-    pixels = settings.max_pictures * IMAGE_SIDE * IMAGE_SIDE
-    max_bytes = settings.max_body_bytes + pixels * PIXEL_BYTES
-    value = await read_json(request, max_bytes, settings.max_json_depth)
-
-    def work() -> list[Prediction]:
-        asked = parse_request(value, settings.max_pictures)
-        return predict_request(services.catalogue, model, asked)
-
-    return await to_thread.run_sync(work, limiter=services.predict_limiter)
-
-
-async def _predict_files(model: Model, request: Request, services: App) -> list[Prediction]:
-    names: list[str] = []
-    pictures: list[Picture] = []
-    async with aclosing(stream_files(request, services.settings)) as uploads:
-        async for upload in uploads:
-            read = partial(decode, upload, len(names), services.settings)
-            pictures.append(await to_thread.run_sync(read, limiter=services.predict_limiter))
-            names.append(upload.name)
-    if not names:
-        raise invalid([ErrorItem(f"/{FIELD}", "missing", "no file was sent")])
-    work = partial(predict_pictures, services.catalogue, model, names, pictures)
-    return await to_thread.run_sync(work, limiter=services.predict_limiter)
+@router.post(
+    "/{model_id}/feature-maps",
+    response_model=FeatureMapsBody,
+    summary="Show what the convolutions make of pictures",
+    responses={**_MAPS_ANSWER, **problem_responses(400, 404, 406, 409, 413, 415, 422)},
+    openapi_extra=predict_request_body(),
+)
+async def make_feature_maps(
+    model_id: ModelId,
+    request: Request,
+    services: App,
+    query: Annotated[FeatureMapQuery, Query()],
+) -> Response:
+    model = await to_thread.run_sync(models.require_model, services.db, model_id)
+    catalogue = services.catalogue
+    layers = await to_thread.run_sync(choose_layers, catalogue, model, query.layers)
+    max_pictures = services.settings.max_feature_map_pictures
+    read = await receive_pictures(request, services, model, max_pictures)
+    accept = request.headers.get("accept")
+    work = partial(render_maps, catalogue, model, layers, read, query, accept)
+    made = await to_thread.run_sync(work, limiter=services.predict_limiter)
+    return Response(made.content, headers={"Vary": "Accept"}, media_type=made.media_type)

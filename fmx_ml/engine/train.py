@@ -18,7 +18,8 @@ from fmx_ml.engine.seeding import derive_seed
 from fmx_ml.engine.stop import StopCheck
 from fmx_ml.errors import DivergedError
 from fmx_ml.sinks import EpochMetrics, Sink
-from fmx_ml.specs import CnnTraining, OptimiserSpec
+from fmx_ml.specs import OptimiserSpec
+from fmx_ml.trainings import CnnTraining
 
 Weights = dict[str, Tensor]
 

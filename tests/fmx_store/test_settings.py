@@ -38,6 +38,7 @@ VALUES = {
     "max_picture_bytes": "100",
     "max_picture_pixels": "200",
     "max_pictures": "3",
+    "max_feature_map_pictures": "2",
     "max_loaded_models": "4",
     "predict_threads": "2",
 }

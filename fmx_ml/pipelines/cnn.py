@@ -1,4 +1,4 @@
-"""One run: from its training's spec to the files and the summary that it leaves (needs torch).
+"""A convolutional classifier: from its training to the files and the summary that it leaves.
 
 Legend of shapes: N examples, H W pixels, K classes.
 """
@@ -12,7 +12,7 @@ from safetensors.numpy import save
 
 from fmx_ml.data.loader import HalfData, load_half
 from fmx_ml.data.sources import DataSources
-from fmx_ml.engine.device import cpu_threads, describe_device, memory_errors, resolve_device
+from fmx_ml.engine.device import describe_device
 from fmx_ml.engine.evaluate import count_confusion, measure, predict, score_classes, to_device
 from fmx_ml.engine.seeding import derive_seed
 from fmx_ml.engine.stop import StopCheck
@@ -32,38 +32,9 @@ from fmx_ml.model_card import ModelCard, outputs_of
 from fmx_ml.models import build
 from fmx_ml.models.cnn import Cnn
 from fmx_ml.sinks import EpochMetrics, Sink
-from fmx_ml.specs import CnnTraining, Training
+from fmx_ml.trainings import CnnTraining
 
 _CPU = torch.device("cpu")
-
-
-def train(
-    training: Training,
-    sink: Sink,
-    *,
-    sources: DataSources,
-    device: str,
-    num_threads: int | None = None,
-) -> dict[str, Any]:
-    """Runs one training, leaves its artifacts in the sink, and gives back its summary.
-
-    Args:
-        training: what to train.
-        sink: where metrics and files go; asked often whether to stop.
-        sources: where to look for the data set.
-        device: auto, cpu or cuda.
-        num_threads: threads of the CPU; None for as many as help.
-
-    Raises:
-        UserError, DataUnavailableError, DivergedError, OutOfMemoryError, ExportError, StoppedError.
-    """
-    match training.task:
-        case "train_cnn":
-            chosen = resolve_device(device)
-            with cpu_threads(num_threads) as count, memory_errors():
-                summary = train_cnn(training, sink, sources, chosen)
-                summary["environment"]["threads"] = count
-                return summary
 
 
 def train_cnn(

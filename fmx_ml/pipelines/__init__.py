@@ -1,0 +1,51 @@
+"""The pipelines: one run each, from its training to the files and the summary it leaves (torch)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from fmx_ml.data.sources import DataSources
+from fmx_ml.engine.device import cpu_threads, memory_errors, resolve_device
+from fmx_ml.pipelines.autoencoder import train_autoencoder
+from fmx_ml.pipelines.cnn import train_cnn
+from fmx_ml.pipelines.mlp import train_mlp
+from fmx_ml.pipelines.trial import run_trial
+from fmx_ml.results import NeededRun
+from fmx_ml.sinks import Sink
+from fmx_ml.trainings import AutoencoderTraining, CnnTraining, MlpTraining, Training, TrialTraining
+
+
+def train(
+    training: Training,
+    sink: Sink,
+    *,
+    sources: DataSources,
+    device: str,
+    num_threads: int | None = None,
+    needed: Sequence[NeededRun] = (),
+) -> dict[str, Any]:
+    """Runs one training, leaves its artifacts in the sink, and gives back its summary.
+
+    Args:
+        training: what to train.
+        sink: where metrics and files go; asked often whether to stop.
+        sources: where to look for the data set.
+        device: auto, cpu or cuda.
+        num_threads: threads of the CPU; None for as many as help.
+        needed: the finished runs that the plan says this one needs.
+
+    Raises:
+        UserError, DataUnavailableError, DivergedError, OutOfMemoryError, ExportError, StoppedError.
+    """
+    chosen = resolve_device(device)
+    with cpu_threads(num_threads) as count, memory_errors():
+        match training:
+            case CnnTraining():
+                summary = train_cnn(training, sink, sources, chosen, needed)
+            case AutoencoderTraining():
+                summary = train_autoencoder(training, sink, sources, chosen)
+            case MlpTraining():
+                summary = train_mlp(training, sink, sources, chosen, needed)
+            case TrialTraining():
+                summary = run_trial(training, sink, sources, chosen, needed)
+        summary["environment"]["threads"] = count
+        return summary
