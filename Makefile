@@ -1,16 +1,20 @@
 # Every target sets up what it needs; nothing has to be typed or started before it.
-PRESET ?= quick
+PRESET ?=
+SEEDS ?= 0
 PYTEST_ARGS ?=
 BIN := .venv/bin
 
-.PHONY: help demo serve test check format bench clean
+.PHONY: help demo report serve test check format bench clean
 .DEFAULT_GOAL := help
 
 help: ## Show this help
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1	\2/' | expand -t 20
 
 demo: .venv/.run-ready ## Train Q1 through the real server and worker, show its results (PRESET=report: in full)
-	@$(BIN)/python -m fmx_client.demo --preset $(PRESET)
+	@$(BIN)/python -m fmx_client.demo --preset $(or $(PRESET),quick)
+
+report: .venv/.run-ready ## The whole report, each published figure beside ours (PRESET=quick: in minutes; SEEDS=0,1,2)
+	@$(BIN)/python -m fmx_client.reproduction --preset $(or $(PRESET),report) --seeds $(SEEDS)
 
 serve: .venv/.run-ready ## Server and worker on this machine; Ctrl-C stops both
 	@exec $(BIN)/python -m api.serve

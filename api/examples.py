@@ -3,7 +3,7 @@
 from http import HTTPStatus
 from typing import Any
 
-from fmx_ml.specs import Q1Request
+from fmx_ml.requests import parse_request
 
 JOB_ID = "01JDZ5T000000000000000000J"
 RUN_ID = "01JDZ5T000000000000000000R"
@@ -43,7 +43,7 @@ JOB_REQUESTS: dict[str, dict[str, Any]] = {
     },
 }
 
-_REQUEST = Q1Request(kind="q1", preset="quick").model_dump(mode="json")
+_REQUEST = parse_request({"kind": "q1", "preset": "quick"}).model_dump(mode="json")
 _TRAINING: dict[str, Any] = {"task": "train_cnn", "seed": 0, "max_epochs": 15}
 
 PROGRESS: dict[str, Any] = {
@@ -242,6 +242,35 @@ PREDICTIONS: dict[str, Any] = {
             },
             "row": 0,
             "actual": "Trouser",
+        }
+    ],
+}
+
+_PICTURE = "data:image/png;base64,iVBORw0KGgo…"
+FEATURE_MAPS: dict[str, Any] = {
+    "model": MODEL_ID,
+    "feature_maps": [
+        {
+            **PREDICTIONS["predictions"][0],
+            "input": {"shape": [28, 28], "picture": _PICTURE},
+            "layers": [
+                {
+                    "name": "conv1",
+                    "meaning": "feature maps of convolution 1 after its relu, before any pooling",
+                    "shape": [6, 24, 24],
+                    "minimum": 0.0,
+                    "maximum": 2.4172,
+                    "picture": _PICTURE,
+                },
+                {
+                    "name": "conv2",
+                    "meaning": "feature maps of convolution 2 after its relu, before any pooling",
+                    "shape": [12, 8, 8],
+                    "minimum": 0.0,
+                    "maximum": 5.1093,
+                    "picture": _PICTURE,
+                },
+            ],
         }
     ],
 }

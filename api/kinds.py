@@ -1,41 +1,39 @@
-"""What there is to say about each kind of experiment, from its request's schema."""
+"""What there is to say about each kind of experiment, from its question and its request."""
 
 import functools
 import inspect
 
 from api.schemas import KindBody, KindItem, SelfLink
+from fmx_ml.experiments import QUESTIONS
 from fmx_ml.published import published_figures
-from fmx_ml.specs import KINDS, PRESETS, REQUESTS, Kind, parse_request
+from fmx_ml.requests import KINDS, REQUESTS, parse_request, require_question
+from fmx_store.errors import NotFoundError
 
 
 def list_kinds() -> list[KindItem]:
-    """Every kind, by name."""
+    """Every kind, in the order in which the questions are listed."""
     return [
         KindItem(
-            kind=kind,
-            title=_title(kind),
-            links=SelfLink.model_validate({"self": f"/v1/kinds/{kind}"}),
+            kind=question.kind,
+            title=question.title,
+            links=SelfLink.model_validate({"self": f"/v1/kinds/{question.kind}"}),
         )
-        for kind in KINDS
+        for question in QUESTIONS
     ]
 
 
 @functools.cache
-def describe_kind(kind: Kind) -> KindBody:
-    """All about a kind."""
-    request = REQUESTS[kind]
+def describe_kind(kind: str) -> KindBody:
+    """All about a kind. Raises NotFoundError."""
+    if kind not in KINDS:
+        raise NotFoundError("kind", kind)
+    question, request = require_question(kind), REQUESTS[kind]
     return KindBody(
         kind=kind,
-        title=_title(kind),
+        title=question.title,
         description=inspect.getdoc(request) or "",
         json_schema=request.model_json_schema(),
         defaults=parse_request({"kind": kind}).model_dump(mode="json"),
-        presets={name: dict(spec) for name, spec in PRESETS[kind].items()},
+        presets={"report": {}, "quick": dict(question.quick)},
         published=published_figures(kind),
     )
-
-
-def _title(kind: Kind) -> str:
-    """The first line of what the kind's spec says of itself."""
-    spec = REQUESTS[kind].model_fields["spec"].annotation
-    return (inspect.getdoc(spec) or kind).splitlines()[0]

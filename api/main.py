@@ -10,7 +10,7 @@ from starlette.staticfiles import StaticFiles
 from api import openapi, problems
 from api.dependencies import refuse_odd_query
 from api.envelope import Envelope
-from api.routes import artifacts, health, jobs, kinds, models, pages, runs
+from api.routes import artifacts, health, jobs, kinds, models, pages, reports, runs
 from api.services import open_services
 from fmx_store.settings import Settings, get_settings
 
@@ -39,7 +39,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
         dependencies=[Depends(refuse_odd_query)],
     )
-    for module in (kinds, jobs, runs, artifacts, models, health, pages):
+    for module in (kinds, jobs, runs, artifacts, models, reports, health, pages):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=pages.WEB / "static"))
     app.add_middleware(Envelope)

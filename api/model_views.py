@@ -8,7 +8,7 @@ from api.schemas import ModelBody, ModelClass, ModelDetail, ModelLinks
 from api.views import artifact_path, job_path
 from fmx_ml.files import CARD_FILE, ONNX_FILE, WEIGHTS_FILE
 from fmx_ml.model_card import ModelCard
-from fmx_ml.specs import DatasetName, Kind
+from fmx_ml.specs import DatasetName
 from fmx_store.errors import BlobError, NotFoundError
 from fmx_store.tables import Model
 
@@ -52,7 +52,7 @@ def _body(model: Model, classes: list[ModelClass]) -> ModelBody:
         job=model.job_id,
         run=model.run_id,
         run_name=model.run_name,
-        kind=cast("Kind", model.kind),
+        kind=model.kind,
         dataset=cast("DatasetName", model.dataset),
         classes=classes,
         val_accuracy=model.val_accuracy,

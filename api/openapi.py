@@ -12,7 +12,7 @@ from api.json_body import JSON_TYPE
 from api.predict.uploads import FIELD, FORM_TYPE
 from api.queries import PredictRequest
 from api.schemas import ProblemBody
-from fmx_ml.specs import REQUESTS
+from fmx_ml.requests import REQUESTS
 
 Responses = dict[int | str, dict[str, Any]]
 

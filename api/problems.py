@@ -16,13 +16,15 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from api.pointers import ErrorItem, describe_invalid_request
+from api.pointers import ErrorItem, describe_invalid_request, spec_pointer
+from fmx_ml.questions import MisfitError
 from fmx_store.errors import (
     BlobError,
     ConflictError,
     CursorError,
     IdempotencyError,
     LimitError,
+    NamedRunError,
     NotFoundError,
 )
 
@@ -110,6 +112,10 @@ TABLE: dict[type[Exception], Callable[[Any], Problem]] = {
     NotFoundError: lambda e: Problem(404, e.code, str(e)),
     IdempotencyError: lambda e: Problem(422, e.code, str(e)),
     ConflictError: lambda e: Problem(409, ConflictError.code, str(e)),
+    NamedRunError: lambda e: Problem(
+        422, e.code, str(e), [ErrorItem(spec_pointer(e.place), e.code, str(e))]
+    ),
+    MisfitError: lambda e: _invalid([ErrorItem(spec_pointer(e.field), "does_not_fit", e.message)]),
     LimitError: lambda e: Problem(422, e.code, str(e), [ErrorItem("/spec", e.code, str(e))]),
     CursorError: lambda e: _invalid([ErrorItem("?cursor", e.code, "no list gave this cursor")]),
     BlobError: lambda e: Problem(500, e.code, "a stored file is missing or damaged"),

@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from fmx_ml.specs import IMAGE_SIDE, Int, Kind, Tag
+from fmx_ml.requests import KINDS
+from fmx_ml.specs import IMAGE_SIDE, Int, Tag
 from fmx_store.states import State
 
 
@@ -31,7 +32,7 @@ class PageQuery(Query):
 class JobQuery(PageQuery):
     """Which jobs."""
 
-    kind: Kind | None = None
+    kind: Literal[KINDS] | None = None  # pyright: ignore[reportInvalidTypeForm] - made of what is listed
     state: State | None = None
     tag: Tag | None = None
 
@@ -74,6 +75,18 @@ class ArtifactQuery(Query):
 
     inline: bool = Field(
         default=False, description="Show PNG, CSV, JSON and text in the browser, not as download."
+    )
+
+
+class ReportQuery(Query):
+    """Which jobs a report is of."""
+
+    jobs: str | None = Field(
+        default=None,
+        max_length=600,
+        description="Ids, separated by commas; the newest that has succeeded of each kind if "
+        "not given.",
+        examples=["01JX0000000000000000000000"],
     )
 
 

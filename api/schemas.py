@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from fmx_ml.results import Comparison, Erratum, Figure, Table
-from fmx_ml.specs import DatasetName, Kind, Preset
+from fmx_ml.specs import DatasetName, Preset
 from fmx_store.states import Reason, State
 
 
@@ -69,7 +69,7 @@ class JobBody(Body):
     """A job: one submitted spec."""
 
     id: str
-    kind: Kind
+    kind: str
     preset: Preset
     name: str | None
     tags: list[str]
@@ -133,7 +133,7 @@ class ResultsBody(Body):
     """The tables of a job, ours beside the published."""
 
     job: str
-    kind: Kind
+    kind: str
     preset: Preset
     dataset: DatasetName
     tables: list[Table]
@@ -189,7 +189,7 @@ class ModelBody(Body):
     job: str
     run: str
     run_name: str
-    kind: Kind
+    kind: str
     dataset: DatasetName
     classes: list[ModelClass]
     val_accuracy: float | None
@@ -238,7 +238,10 @@ class PlannedRunBody(Body):
     name: str
     params: dict[str, Any]
     max_epochs: int
-    needs: list[str]
+    needs: list[str] = Field(description="Runs that must have succeeded before.")
+    taken_from: str | None = Field(
+        default=None, description="A finished run whose results are taken over; null: it trains."
+    )
 
 
 class Estimate(Body):
@@ -252,7 +255,7 @@ class Estimate(Body):
 class ValidationBody(Body):
     """What a request would become."""
 
-    kind: Kind
+    kind: str
     preset: Preset
     spec: dict[str, Any]
     spec_hash: str
@@ -263,7 +266,7 @@ class ValidationBody(Body):
 class KindItem(Body):
     """A kind of experiment."""
 
-    kind: Kind
+    kind: str
     title: str
     links: SelfLink
 
@@ -277,7 +280,7 @@ class KindList(Body):
 class KindBody(Body):
     """All about a kind of experiment."""
 
-    kind: Kind
+    kind: str
     title: str
     description: str
     json_schema: dict[str, Any] = Field(

@@ -12,6 +12,7 @@ from celery import Celery
 
 from api.predict.catalogue import Catalogue
 from api.problems import refuse
+from api.shelf import Shelf
 from api.waiting import JobWatch
 from fmx_store import jobs
 from fmx_store.blobs import BlobStore, open_store
@@ -56,6 +57,7 @@ class Services:
     watch: JobWatch
     catalogue: Catalogue
     in_flight: InFlight = field(default_factory=InFlight)
+    reports: Shelf = field(default_factory=Shelf)
     # Decoding and inference are arithmetic: more of them at once than cores only takes memory.
     predict_limiter: anyio.CapacityLimiter = field(
         default_factory=lambda: anyio.CapacityLimiter(max(2, os.cpu_count() or 1))

@@ -10,11 +10,9 @@ from pydantic import ValidationError
 from api.pointers import ErrorItem, describe_invalid
 from api.problems import invalid
 from api.services import Services
-from fmx_ml.specs import JobRequest, PlannedRun, parse_request, plan
+from fmx_ml.requests import JobRequest, parse_request
 from fmx_store import jobs
-from fmx_store.errors import LimitError
 from fmx_store.jobs import IdempotencyKey, Submitted
-from fmx_store.settings import Settings
 
 _KEY = re.compile(r"[ -~]{1,255}")
 
@@ -27,14 +25,6 @@ def check_request(value: Any) -> JobRequest:
         raise invalid(describe_invalid(error, value)) from error
 
 
-def check_plan(request: JobRequest, settings: Settings) -> tuple[PlannedRun, ...]:
-    """The runs that a request needs. Raises LimitError, as the record would."""
-    planned = plan(request.spec)
-    if len(planned) > settings.max_runs_per_job:
-        raise LimitError("runs", len(planned), settings.max_runs_per_job)
-    return planned
-
-
 def check_key(key: str | None) -> str | None:
     """An Idempotency-Key header. Raises ProblemError for one that can't be."""
     if key is not None and not _KEY.fullmatch(key):
@@ -44,7 +34,7 @@ def check_key(key: str | None) -> str | None:
 
 
 def submit(services: Services, value: Any, key: str | None) -> Submitted:
-    """Records the job that a JSON value asks for. Raises ProblemError, LimitError."""
+    """Records the job that a JSON value asks for. Raises ProblemError, and what the record does."""
     request = check_request(value)
     max_runs = services.settings.max_runs_per_job
     if key is None:

@@ -1,8 +1,6 @@
 """From rows of the record to the bodies that clients get; a list is read in a few queries."""
 
-from collections import Counter
 from collections.abc import Sequence
-from statistics import fmean
 from typing import cast
 from urllib.parse import quote
 
@@ -16,11 +14,12 @@ from api.schemas import (
     RunLinks,
     SelfLink,
 )
-from fmx_ml.specs import Kind, Preset
+from fmx_ml.specs import Preset
 from fmx_store import jobs, models
 from fmx_store.database import Database
-from fmx_store.states import ACTIVE, ENDED, Role, State
-from fmx_store.tables import Artifact, Job, Model, Run
+from fmx_store.states import ENDED, State
+from fmx_store.tables import Artifact, Job, Run
+from fmx_store.tallies import Tally, tally_jobs
 
 
 def job_path(job_id: str) -> str:
@@ -41,9 +40,9 @@ def job_etag(job: Job) -> str:
 def job_bodies(db: Database, found: Sequence[Job]) -> list[JobBody]:
     """The bodies of jobs, in their order."""
     ids = [job.id for job in found]
-    runs, tags = jobs.runs_by_job(db, ids), jobs.tags_of(db, ids)
-    left = models.models_by_job(db, ids)
-    return [_job_body(job, runs[job.id], tags[job.id], left[job.id]) for job in found]
+    tallies, tags = tally_jobs(db, ids), jobs.tags_of(db, ids)
+    left = models.ids_by_job(db, ids)
+    return [_job_body(job, tallies[job.id], tags[job.id], left[job.id]) for job in found]
 
 
 def job_body(db: Database, job: Job) -> JobBody:
@@ -51,23 +50,21 @@ def job_body(db: Database, job: Job) -> JobBody:
     return job_bodies(db, [job])[0]
 
 
-def _job_body(job: Job, runs: Sequence[Run], tags: Sequence[str], left: Sequence[Model]) -> JobBody:
-    trainings = [run for run in runs if run.role is Role.TRAINING]
-    counts = Counter(run.state for run in trainings)
+def _job_body(job: Job, tally: Tally, tags: list[str], model_ids: list[str]) -> JobBody:
     return JobBody(
         **job.model_dump(include=_JOB_FIELDS),
-        kind=cast("Kind", job.kind),
         preset=cast("Preset", job.preset),
-        tags=list(tags),
-        progress=_job_progress(job, trainings),
-        runs=RunCounts(**{state.value: counts[state] for state in State}),
-        models=[model.id for model in left],
+        tags=tags,
+        progress=_job_progress(job, tally),
+        runs=RunCounts(**{state.value: tally.count(state) for state in State}),
+        models=model_ids,
         links=_job_links(job.id),
     )
 
 
 _JOB_FIELDS = {
     "id",
+    "kind",
     "name",
     "state",
     "reason",
@@ -89,38 +86,32 @@ def _job_links(job_id: str) -> JobLinks:
     return JobLinks.model_validate({**links, "self": here, "archive": f"{here}/artifacts.zip"})
 
 
-def _job_progress(job: Job, trainings: Sequence[Run]) -> Progress:
+def _job_progress(job: Job, tally: Tally) -> Progress:
     return Progress(
-        phase=_job_phase(job, trainings),
-        completed=sum(run.epochs_done for run in trainings),
-        total=sum(run.epochs_total for run in trainings),
-        eta_seconds=_eta_seconds(job, trainings),
+        phase=_job_phase(job, tally),
+        completed=tally.epochs_done,
+        total=tally.epochs_total,
+        eta_seconds=_eta_seconds(job, tally),
     )
 
 
-def _job_phase(job: Job, trainings: Sequence[Run]) -> str:
+def _job_phase(job: Job, tally: Tally) -> str:
     if job.state in ENDED:
         return job.state
-    if all(run.state in ENDED for run in trainings):
-        return "collating"
-    return next((run.phase for run in trainings if run.state in ACTIVE), "queued")
+    return "collating" if tally.have_ended else tally.phase or "queued"
 
 
-def _eta_seconds(job: Job, trainings: Sequence[Run]) -> float | None:
+def _eta_seconds(job: Job, tally: Tally) -> float | None:
     """Epochs that are still to come at most, at the mean pace so far; trainings run abreast."""
     if job.state in ENDED:
         return 0.0
-    paces = [run.seconds_per_epoch for run in trainings if run.seconds_per_epoch is not None]
-    if not paces:
-        return None
-    left = sum(run.epochs_total - run.epochs_done for run in trainings if run.state not in ENDED)
-    abreast = max(1, sum(run.state in ACTIVE for run in trainings))
-    return left * fmean(paces) / abreast
+    pace = tally.seconds_per_epoch
+    return None if pace is None else tally.epochs_left * pace / max(1, tally.num_active)
 
 
-def run_bodies(db: Database, job_id: str, runs: Sequence[Run]) -> list[RunBody]:
-    """The bodies of runs of one job, in their order."""
-    left = {model.run_id: model.id for model in models.models_by_job(db, [job_id])[job_id]}
+def run_bodies(db: Database, runs: Sequence[Run]) -> list[RunBody]:
+    """The bodies of runs, in their order."""
+    left = models.ids_by_run(db, [run.id for run in runs])
     return [_run_body(run, left.get(run.id)) for run in runs]
 
 
@@ -164,12 +155,12 @@ def _run_progress(run: Run) -> Progress:
     )
 
 
-def artifact_body(artifact: Artifact, run_names: dict[str, str | None]) -> ArtifactBody:
-    """The body of an artifact; `run_names` has the name of each training by its id."""
+def artifact_body(artifact: Artifact, run_name: str | None) -> ArtifactBody:
+    """The body of an artifact, with the name of the training that left it, if one did."""
     here = artifact_path(artifact.job_id, artifact.path)
     fields = {"path", "size_bytes", "sha256", "media_type", "created_at"}
     return ArtifactBody(
         **artifact.model_dump(include=fields),
-        run=run_names.get(artifact.run_id),
+        run=run_name,
         links=SelfLink.model_validate({"self": here}),
     )

@@ -4,9 +4,9 @@ A function here becomes a method of `Client` and of `AsyncClient`; its `wire` is
 """
 
 import mimetypes
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 from uuid import uuid4
 
 from fmx_client.downloads import ArchiveFile, VerifiedFile
@@ -15,11 +15,13 @@ from fmx_client.errors import (
     DownloadError,
     InvalidRequestError,
     NotFoundError,
+    UnexpectedAnswerError,
 )
 from fmx_client.paths import path_to
 from fmx_client.types import (
     Answered,
     Artifact,
+    FeatureMaps,
     Job,
     Kind,
     Metrics,
@@ -31,12 +33,14 @@ from fmx_client.types import (
     Validation,
 )
 from fmx_client.wire import NOT_MODIFIED, Call, Emit, Flow, Task, Wire
-from fmx_ml.specs import JobRequest
+from fmx_ml.requests import JobRequest
 
 A = TypeVar("A", bound=Answered)
 
 PAGE_ITEMS = 200  # the most that a server gives at once
 BATCH_PICTURES = 64  # the most that a server takes at once
+BATCH_MAPPED_PICTURES = 8  # and where it is to show feature maps
+PNG_TYPE = "image/png"
 
 
 @runtime_checkable
@@ -48,6 +52,7 @@ class Array(Protocol):
 
 Pixels: TypeAlias = Sequence[Sequence[int]] | Array
 Picture: TypeAlias = Path | str | tuple[str, bytes]
+ReportForm: TypeAlias = Literal["html", "pdf", "md"]
 Request: TypeAlias = JobRequest | Mapping[str, Any] | str
 
 
@@ -221,6 +226,16 @@ def archive(wire: Wire, job_id: str, to: Path | str, *, prefix: str | None = Non
         return file.finish()
 
 
+def report(wire: Wire, job_ids: Sequence[str] = (), *, form: ReportForm = "html") -> Task[bytes]:
+    """The results of some jobs as one document: html, pdf or md.
+
+    Without ids it is of the newest job of each kind that has succeeded.
+    """
+    params = {"jobs": ",".join(job_ids)} if job_ids else {}
+    answer = yield from wire.ask(Call("GET", path_to("reports", f"report.{form}"), params=params))
+    return answer.body
+
+
 def models(wire: Wire, *, limit: int | None = None) -> Flow[Model, None]:
     """The models there are, newest first."""
     return _pages(wire, Model, path_to("models"), limit)
@@ -248,19 +263,84 @@ def predict(
         images: 28 rows of 28 numbers of 0 to 255 each; arrays do.
         test_rows: rows of the model's test set.
     """
-    pixels = images.tolist() if isinstance(images, Array) else images
-    given = {"files": files, "images": pixels, "test_rows": test_rows}
-    ((kind, items), *more) = [(k, v) for k, v in given.items() if v is not None] or [("", ())]
-    if more or len(items) == 0:
-        msg = "give files, images or test_rows: one of the three, and not empty"
-        raise ValueError(msg)
+    path = path_to("models", model_id, "predict")
     answers: list[Predictions] = []
-    for start in range(0, len(items), BATCH_PICTURES):
-        body = _body(kind, items[start : start + BATCH_PICTURES])
-        call = Call("POST", path_to("models", model_id, "predict"), **body)
+    for body in _bodies(BATCH_PICTURES, files=files, images=images, test_rows=test_rows):
+        call = Call("POST", path, **body)
         answers.append((yield from wire.ask(call)).read(Predictions))
     predictions = [p for answer in answers for p in answer.predictions]
     return Predictions(model=answers[0].model, predictions=predictions)
+
+
+def feature_maps(
+    wire: Wire,
+    model_id: str,
+    *,
+    files: Sequence[Picture] | None = None,
+    images: Sequence[Pixels] | Array | None = None,
+    test_rows: Sequence[int] | None = None,
+    layers: Sequence[str] | None = None,
+    values: bool = True,
+) -> Task[FeatureMaps]:
+    """What a model's convolutions make of pictures; more than 8 go in several requests.
+
+    Args:
+        wire: the client.
+        model_id: which model. Raises ConflictError where it has no convolutions.
+        files: paths of picture files, or (name, bytes) pairs.
+        images: 28 rows of 28 numbers of 0 to 255 each; arrays do.
+        test_rows: rows of the model's test set.
+        layers: only these, as conv1; else all.
+        values: whether the numbers come too, or the pictures alone.
+    """
+    path = path_to("models", model_id, "feature-maps")
+    params = _map_params(layers) | ({} if values else {"values": "false"})
+    answers: list[FeatureMaps] = []
+    for body in _bodies(BATCH_MAPPED_PICTURES, files=files, images=images, test_rows=test_rows):
+        call = Call("POST", path, params=params, **body)
+        answers.append((yield from wire.ask(call)).read(FeatureMaps))
+    pictures = [picture for answer in answers for picture in answer.feature_maps]
+    return FeatureMaps(model=answers[0].model, feature_maps=pictures)
+
+
+def feature_map_sheet(
+    wire: Wire,
+    model_id: str,
+    *,
+    file: Picture | None = None,
+    image: Pixels | None = None,
+    test_row: int | None = None,
+    layers: Sequence[str] | None = None,
+) -> Task[bytes]:
+    """The feature maps of one picture drawn on one sheet: the bytes of a PNG file.
+
+    Raises UnexpectedAnswerError where something else comes; the arguments are those of
+    `feature_maps`, for one picture.
+    """
+    given = {"files": file, "images": image, "test_rows": test_row}
+    (body,) = _bodies(1, **{k: None if v is None else [v] for k, v in given.items()})
+    path = path_to("models", model_id, "feature-maps")
+    headers = {"Accept": PNG_TYPE}
+    call = Call("POST", path, params=_map_params(layers), headers=headers, **body)
+    answer = yield from wire.ask(call)
+    if answer.headers.get("content-type") != PNG_TYPE:
+        raise UnexpectedAnswerError(answer.request, "the answer is no PNG")
+    return answer.body
+
+
+def _map_params(layers: Sequence[str] | None) -> dict[str, str | int]:
+    return {} if layers is None else {"layers": ",".join(layers)}
+
+
+def _bodies(size: int, **given: Sequence[Any] | Array | None) -> Iterator[dict[str, Any]]:
+    """What calls for so many pictures at a time carry. Raises ValueError."""
+    found = [(k, v.tolist() if isinstance(v, Array) else v) for k, v in given.items()]
+    ((kind, items), *more) = [(k, v) for k, v in found if v is not None] or [("", ())]
+    if more or len(items) == 0:
+        msg = "give files, images or test rows: one of the three, and not empty"
+        raise ValueError(msg)
+    for start in range(0, len(items), size):
+        yield _body(kind, items[start : start + size])
 
 
 def _body(kind: str, items: Sequence[Any]) -> dict[str, Any]:

@@ -9,10 +9,11 @@ import platform
 from collections.abc import Sequence
 from importlib.metadata import version as version_of
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
+from fmx_client.calls import ReportForm
 from fmx_client.downloads import place_in
 from fmx_client.requests import make_request
 from fmx_client.session import CANCELLED, USAGE, Commands, Session, exit_as, fail
@@ -149,6 +150,41 @@ def results(job: JobName, url: Url = None, as_json: AsJson = False) -> None:
         session.put(body, show_results(body))
 
 
+@app.command()
+def report(
+    jobs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="JOB", help="Jobs; else the newest of each kind that succeeded."),
+    ] = None,
+    out: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE", help="Where to write it: .html, .pdf or .md; may be given again."
+        ),
+    ] = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the results of several jobs as one document."""
+    files = out or [Path("report.html")]
+    forms: dict[Path, ReportForm] = {file: _form_of(file) for file in files}
+    with Session(url, as_json) as session:
+        ids = [session.find_job(name) for name in jobs or []]
+        for file, form in forms.items():
+            content = session.client.report(ids, form=form)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+        written = [str(file) for file in files]
+        session.put({"files": written}, "\n".join(written))
+
+
+def _form_of(file: Path) -> ReportForm:
+    forms: dict[str, ReportForm] = {f".{form}": form for form in get_args(ReportForm)}
+    if (suffix := file.suffix.lower()) not in forms:
+        fail(f"{file}: a report is {', '.join(forms)}", USAGE)
+    return forms[suffix]
+
+
 @artifacts_app.command("list")
 def list_artifacts(job: JobName, url: Url = None, as_json: AsJson = False) -> None:
     """List a job's files."""
@@ -220,6 +256,36 @@ def predict(
         body = session.client.predict(model_id, files=files or None, test_rows=test_row or None)
         names = [str(file) for file in files or []] or [f"test row {row}" for row in test_row or []]
         session.put(body, views.predictions(body.predictions, names))
+
+
+@app.command("feature-maps")
+def feature_maps(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model's id, or `last`.")],
+    out: Annotated[Path, typer.Option(metavar="FILE.png", help="Where to draw them.")],
+    picture: Annotated[
+        Path | None,
+        typer.Argument(metavar="PICTURE", help="A picture.", exists=True, dir_okay=False),
+    ] = None,
+    test_row: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="Or a row of the test set.")
+    ] = None,
+    layers: Annotated[
+        str | None, typer.Option(metavar="NAMES", help="Only these, as conv1,conv3.")
+    ] = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Draw what a model's convolutions make of a picture."""
+    if (picture is None) == (test_row is None):
+        fail("give a picture file, or --test-row N", USAGE)
+    with Session(url, as_json) as session:
+        model_id = session.find_model(model)
+        chosen = None if layers is None else layers.split(",")
+        sheet = session.client.feature_map_sheet(
+            model_id, file=picture, test_row=test_row, layers=chosen
+        )
+        out.write_bytes(sheet)
+        session.put({"model": model_id, "file": str(out)}, str(out))
 
 
 @app.command()

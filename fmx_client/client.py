@@ -100,9 +100,12 @@ class Client:
     artifacts = _iterator(calls.artifacts)
     download = _method(calls.download)
     archive = _method(calls.archive)
+    report = _method(calls.report)
     models = _iterator(calls.models)
     model = _method(calls.model)
     predict = _method(calls.predict)
+    feature_maps = _method(calls.feature_maps)
+    feature_map_sheet = _method(calls.feature_map_sheet)
 
     def drive(self, steps: Steps[I, R]) -> Iterator[I]:
         """Does what a flow wants, step by step, and yields the items that it hands out."""

@@ -85,8 +85,8 @@ class Session:
         return found[0].id
 
     def find_model(self, model_id: str | None) -> str:
-        """The model's id; the newest model's where none was given."""
-        if model_id is not None:
+        """The model's id; the newest model's for `last`, or where none was given."""
+        if model_id is not None and model_id != "last":
             return model_id
         newest = next(self.client.models(limit=1), None)
         return newest.id if newest else fail("there is no model yet: it takes a job that succeeded")

@@ -4,6 +4,7 @@ Every value is frozen. Fields that this version does not know are kept, not refu
 kinds are plain text: an older client goes on working with a newer server.
 """
 
+from base64 import b64decode
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
@@ -236,6 +237,46 @@ class Predictions(Answered):
 
     model: str
     predictions: list[Prediction]
+
+
+class _Drawn(Answered):
+    shape: list[int]
+    picture: str  # a data: URI
+
+    @property
+    def png(self) -> bytes:
+        """The picture as a file."""
+        return b64decode(self.picture.rpartition(",")[2])
+
+
+class InputMap(_Drawn):
+    """A picture as the model took it: rows of 0 to 255, light on dark."""
+
+    values: list[list[int]] | None = None
+
+
+class LayerMaps(_Drawn):
+    """What leaves a convolution, by channel and row; one scale for all its channels' picture."""
+
+    name: str
+    meaning: str | None = None
+    minimum: float
+    maximum: float
+    values: list[list[list[float]]] | None = None
+
+
+class PictureMaps(Prediction):
+    """What a model says of one picture, and what its convolutions make of it."""
+
+    input: InputMap
+    layers: list[LayerMaps]
+
+
+class FeatureMaps(Answered):
+    """The feature maps of each picture, in the order of what was asked."""
+
+    model: str
+    feature_maps: list[PictureMaps]
 
 
 class PlannedRun(Answered):

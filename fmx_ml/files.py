@@ -11,6 +11,9 @@ WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "model.json"
 ONNX_FILE = "model.onnx"
 TEST_SET_FILE = "test-set.safetensors"  # images uint8 [N, 28, 28] and labels int64 [N]
+FEATURE_MAPS_FILE = "feature-maps.safetensors"  # of one test picture of each class
+RECONSTRUCTIONS_FILE = "reconstructions.safetensors"  # of an autoencoder
+CODES_FILE = "codes.safetensors"  # of an autoencoder
 PREDICTIONS_FILE = "test-predictions.csv"
 HISTORY_FILE = "history.csv"
 

@@ -128,6 +128,12 @@ def prediction_interval(ours: Spread) -> tuple[float, float]:
     return ours.mean - half, ours.mean + half
 
 
+def mean_interval(ours: Spread) -> tuple[float, float]:
+    """The 95% confidence interval of the mean, from n >= 2 runs: mean ± t s / sqrt(n)."""
+    half = _T_975[ours.n - 2] * ours.std / math.sqrt(ours.n)
+    return ours.mean - half, ours.mean + half
+
+
 def compare(
     identity: str,
     published: float | None,

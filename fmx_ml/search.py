@@ -4,14 +4,28 @@ A dimension is a list of choices or, where it is a number, a range. What is not 
 default, so the default space is the report's and a wider one says how it is wider.
 """
 
-import math
-from typing import Annotated, Literal, Self
+from collections.abc import Iterator, Mapping
+from itertools import product
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from fmx_ml.specs import MAX_BATCH_SIZE, Bool, Frozen, Int, Number, Schedule, misfit
+from fmx_ml.specs import (
+    MAX_BATCH_SIZE,
+    REPORT_CHANNELS,
+    Augmentation,
+    Bool,
+    CnnConfiguration,
+    CnnSpec,
+    Frozen,
+    Int,
+    Number,
+    OptimiserSpec,
+    Schedule,
+    misfit,
+)
 
-MAX_TRIALS = 1_000
+MAX_TRIALS = 1_000  # runs of a grid or search
 MAX_CHOICES = 32  # of one dimension
 
 _Choices = Field(min_length=1, max_length=MAX_CHOICES)
@@ -36,7 +50,57 @@ class Range(Frozen):
         return self
 
 
-class SearchSpace(Frozen):
+class _Dimensions(Frozen):
+    """What may vary by choice."""
+
+    dense_layers: Annotated[tuple[Literal[1, 2, 3], ...], _Choices] = (2,)
+    batch_size: Annotated[tuple[Annotated[Int, Field(ge=1, le=MAX_BATCH_SIZE)], ...], _Choices] = (
+        100,
+    )
+    width: Annotated[tuple[Annotated[Int, Field(ge=1, le=16)], ...], _Choices] = Field(
+        default=(1,), description="Multiplies the report's numbers of filters."
+    )
+    kernel_size: Annotated[tuple[Literal[3, 5], ...], _Choices] = (5,)
+    batch_norm: Annotated[tuple[Bool, ...], _Choices] = (False,)
+    momentum: Annotated[tuple[_Share, ...], _Choices] = Field(
+        default=(0.0,), description="Of SGD; other optimisers have none."
+    )
+    schedule: Annotated[tuple[Schedule, ...], _Choices] = ("constant",)
+    flip: Annotated[tuple[Bool, ...], _Choices] = (False,)
+    shift: Annotated[tuple[Annotated[Int, Field(ge=0, le=8)], ...], _Choices] = (0,)
+
+    def dimensions(self) -> dict[str, Range | tuple[Any, ...]]:
+        """Every dimension by name."""
+        return {name: getattr(self, name) for name in type(self).model_fields}
+
+    def count(self) -> int | None:
+        """How many configurations the grid has, counted and not built; None where it has ranges."""
+        count = 1
+        for dimension in self.dimensions().values():
+            if isinstance(dimension, Range):
+                return None
+            count *= len(dimension)
+        return count
+
+
+class GridSpec(_Dimensions):
+    """Every combination of the lists, each a configuration of its own."""
+
+    conv_layers: Annotated[tuple[Literal[1, 2, 4], ...], _Choices] = (1, 2)
+    optimiser: Annotated[tuple[Literal["SGD", "Adam", "AdamW"], ...], _Choices] = ("SGD",)
+    learning_rate: Annotated[tuple[_Positive, ...], _Choices] = (0.005,)
+    weight_decay: Annotated[tuple[_Decay, ...], _Choices] = (0.0,)
+    dropout: Annotated[tuple[_Share, ...], _Choices] = (0.0,)
+
+    def configurations(self) -> Iterator[CnnConfiguration]:
+        """Each combination, the last list's values varying fastest."""
+        dimensions = self.dimensions()
+        choices = [d for d in dimensions.values() if not isinstance(d, Range)]
+        for values in product(*choices):
+            yield configure(dict(zip(dimensions, values, strict=True)))
+
+
+class SearchSpace(_Dimensions):
     """What may vary; the default is the report's space (section 2.2)."""
 
     conv_layers: Annotated[tuple[Literal[1, 2, 4], ...], _Choices] = (1, 2, 4)
@@ -48,32 +112,7 @@ class SearchSpace(Frozen):
         low=0.0005, high=0.05, log=True
     )
     weight_decay: Range | Annotated[tuple[_Decay, ...], _Choices] = (0.0, 0.01, 0.05)
-    batch_size: Annotated[tuple[Annotated[Int, Field(ge=1, le=MAX_BATCH_SIZE)], ...], _Choices] = (
-        100,
-    )
-    width: Annotated[tuple[Annotated[Int, Field(ge=1, le=16)], ...], _Choices] = Field(
-        default=(1,), description="Multiplies the report's numbers of filters."
-    )
-    kernel_size: Annotated[tuple[Literal[3, 5], ...], _Choices] = (5,)
-    batch_norm: Annotated[tuple[Bool, ...], _Choices] = (False,)
     dropout: Range | Annotated[tuple[_Share, ...], _Choices] = (0.0,)
-    momentum: Annotated[tuple[_Share, ...], _Choices] = Field(
-        default=(0.0,), description="Of SGD; other optimisers have none."
-    )
-    schedule: Annotated[tuple[Schedule, ...], _Choices] = ("constant",)
-    flip: Annotated[tuple[Bool, ...], _Choices] = (False,)
-    shift: Annotated[tuple[Annotated[Int, Field(ge=0, le=8)], ...], _Choices] = (0,)
-
-    def dimensions(self) -> dict[str, Range | tuple[str | int | float | bool, ...]]:
-        """Every dimension by name."""
-        return {name: getattr(self, name) for name in type(self).model_fields}
-
-    def count(self) -> int | None:
-        """How many configurations the grid has, counted and not built; None where it has ranges."""
-        dimensions = self.dimensions().values()
-        if any(isinstance(dimension, Range) for dimension in dimensions):
-            return None
-        return math.prod(len(d) for d in dimensions if not isinstance(d, Range))
 
 
 class Sampling(Frozen):
@@ -118,3 +157,31 @@ class SearchSpec(Sampling):
         """Trials that there will be: the budget, or the whole grid where that is smaller."""
         size = self.space.count() if self.method == "grid" else None
         return self.trials if size is None else min(self.trials, size)
+
+
+def configure(params: Mapping[str, Any]) -> CnnConfiguration:
+    """The configuration that one value of each dimension describes.
+
+    Momentum is SGD's alone. `width` multiplies the report's numbers of filters.
+    """
+    conv_layers, name, width = params["conv_layers"], params["optimiser"], params["width"]
+    channels = tuple(width * count for count in REPORT_CHANNELS[:conv_layers])
+    return CnnConfiguration(
+        model=CnnSpec(
+            conv_layers=conv_layers,
+            dense_layers=params["dense_layers"],
+            kernel_size=params["kernel_size"],
+            channels=channels if width > 1 else None,
+            batch_norm=params["batch_norm"],
+            dropout=params["dropout"],
+        ),
+        optimiser=OptimiserSpec(
+            name=name,
+            learning_rate=params["learning_rate"],
+            weight_decay=params["weight_decay"],
+            momentum=params["momentum"] if name == "SGD" else 0.0,
+        ),
+        batch_size=params["batch_size"],
+        schedule=params["schedule"],
+        augmentation=Augmentation(flip=params["flip"], shift=params["shift"]),
+    )

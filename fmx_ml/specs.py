@@ -35,7 +35,7 @@ MAX_TAGS = 32
 MAX_TAG_LENGTH = 64
 MAX_TIME_LIMIT_SECONDS = 30 * 24 * 3600
 
-_REPORT_CHANNELS = (6, 12, 16, 24)  # report, Appendix D
+REPORT_CHANNELS = (6, 12, 16, 24)  # report, Appendix D
 _DENSE_SIZES: dict[int, tuple[int, ...]] = {1: (), 2: (80,), 3: (120, 84)}  # report, Appendix C
 
 Preset = Literal["report", "quick"]
@@ -150,7 +150,7 @@ class CnnSpec(Frozen):
     @property
     def filters(self) -> tuple[int, ...]:
         """Filters of each convolution."""
-        return self.channels or _REPORT_CHANNELS[: self.conv_layers]
+        return self.channels or REPORT_CHANNELS[: self.conv_layers]
 
     @property
     def pads(self) -> bool:

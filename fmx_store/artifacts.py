@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
+from sqlalchemy import ColumnElement, collate
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, delete, exists, select
 
@@ -17,6 +18,8 @@ from fmx_store.claims import Lease, StagedFile, hold
 from fmx_store.database import Database
 from fmx_store.errors import NotFoundError
 from fmx_store.ids import is_id
+from fmx_store.pages import Page, decode_path, make_page
+from fmx_store.states import Role
 from fmx_store.tables import Artifact, Blob, Job, Pin, Run, now
 from fmx_store.texts import is_storable
 
@@ -92,14 +95,49 @@ def _pin_once(session: Session, run: Run, sizes: Mapping[str, int]) -> None:
         session.add(Pin(sha256=sha256, run_id=run.id, attempt=run.attempt))
 
 
-def list_artifacts(db: Database, job_id: str) -> list[Artifact]:
+def list_artifacts(db: Database, job_id: str) -> Sequence[Artifact]:
     """The job's artifacts by path. Raises NotFoundError where there is no such job."""
     with db.read() as session:
-        if not is_id(job_id) or session.get(Job, job_id) is None:
-            raise NotFoundError("job", job_id)
-        found = session.exec(select(Artifact).where(Artifact.job_id == job_id)).all()
-    # Here, since databases order text by rules of their own.
-    return sorted(found, key=lambda artifact: artifact.path)
+        _require_job(session, job_id)
+        query = select(Artifact).where(Artifact.job_id == job_id)
+        return session.exec(query.order_by(_by_path(db))).all()
+
+
+def page_artifacts(
+    db: Database, job_id: str, *, limit: int, cursor: str | None = None
+) -> Page[tuple[Artifact, str | None]]:
+    """Some of the job's artifacts by path, each with the name of the training that left it.
+
+    What the collation left has no such name. Raises NotFoundError, CursorError.
+    """
+    by_path = _by_path(db)
+    query = (
+        select(Artifact, Run.name, Run.role)
+        .join(Run, col(Run.id) == col(Artifact.run_id))
+        .where(Artifact.job_id == job_id)
+        .order_by(by_path)
+        .limit(limit + 1)
+    )
+    if cursor is not None:
+        query = query.where(by_path > decode_path(cursor))
+    with db.read() as session:
+        _require_job(session, job_id)
+        found = [
+            (artifact, name if role is Role.TRAINING else None)
+            for artifact, name, role in session.exec(query)
+        ]
+    return make_page(found, limit, lambda item: item[0].path)
+
+
+def _require_job(session: Session, job_id: str) -> None:
+    known = select(Job.id).where(Job.id == job_id)
+    if not is_id(job_id) or session.exec(known).first() is None:
+        raise NotFoundError("job", job_id)
+
+
+def _by_path(db: Database) -> ColumnElement[str]:
+    """Paths by their bytes: databases order text by rules of their own, if they are not told."""
+    return collate(col(Artifact.path), "BINARY" if db.is_sqlite else "C")
 
 
 def require_artifact(db: Database, job_id: str, path: str) -> Artifact:
@@ -114,12 +152,17 @@ def require_artifact(db: Database, job_id: str, path: str) -> Artifact:
 
 def artifacts_of_run(db: Database, run_id: str) -> dict[str, Artifact]:
     """A run's artifacts by their path within the run (without its name)."""
+    return artifacts_of_runs(db, [run_id])[run_id] if is_id(run_id) else {}
+
+
+def artifacts_of_runs(db: Database, run_ids: Sequence[str]) -> dict[str, dict[str, Artifact]]:
+    """`artifacts_of_run` of many runs in one query."""
+    query = select(Artifact, Run.name).join(Run, col(Run.id) == col(Artifact.run_id))
+    found: dict[str, dict[str, Artifact]] = {run_id: {} for run_id in run_ids}
     with db.read() as session:
-        run = session.get(Run, run_id) if is_id(run_id) else None
-        if run is None:
-            return {}
-        query = select(Artifact).where(Artifact.run_id == run_id)
-        return {a.path.removeprefix(f"{run.name}/"): a for a in session.exec(query)}
+        for artifact, name in session.exec(query.where(col(Run.id).in_(run_ids))):
+            found[artifact.run_id][artifact.path.removeprefix(f"{name}/")] = artifact
+    return found
 
 
 def collect(db: Database, blobs: BlobStore, digests: Iterable[str]) -> int:

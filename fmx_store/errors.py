@@ -6,6 +6,9 @@ StoreError
 │   ├── TransitionError    illegal_transition
 │   └── IdempotencyError   idempotency_mismatch
 ├── LimitError             limit_exceeded
+├── NamedRunError
+│   ├── UnknownRunError    unknown_run
+│   └── UnfinishedRunError not_finished
 ├── LeaseLostError         lease_lost
 ├── CursorError            bad_cursor
 └── BlobError              blob_damaged
@@ -64,6 +67,32 @@ class LimitError(StoreError):
     def __init__(self, what: str, asked: int, allowed: int) -> None:
         self.what, self.asked, self.allowed = what, asked, allowed
         super().__init__(f"{asked} {what} asked for, {allowed} allowed")
+
+
+class NamedRunError(StoreError):
+    """A spec names a run of another job that can't be used; `place` says where, with dots."""
+
+    def __init__(self, place: str, run_id: str, message: str) -> None:
+        self.place, self.run_id = place, run_id
+        super().__init__(message)
+
+
+class UnknownRunError(NamedRunError):
+    """There is no such training."""
+
+    code = "unknown_run"
+
+    def __init__(self, place: str, run_id: str) -> None:
+        super().__init__(place, run_id, f"there is no training {run_id!r}")
+
+
+class UnfinishedRunError(NamedRunError):
+    """The training has not succeeded."""
+
+    code = "not_finished"
+
+    def __init__(self, place: str, run_id: str, state: str) -> None:
+        super().__init__(place, run_id, f"run {run_id} is {state} and has not succeeded")
 
 
 class LeaseLostError(StoreError):

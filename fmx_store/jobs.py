@@ -1,16 +1,16 @@
 """Jobs: submit, find, list, cancel, retry, delete. Each function is one transaction."""
 
-import base64
-import binascii
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
 
-from sqlalchemy import func
+from sqlalchemy import func, insert
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import defer
 from sqlmodel import Session, col, delete, select
 
-from fmx_ml.specs import JobRequest, PlannedRun, plan, spec_hash, training_hash
+from fmx_ml.requests import JobRequest, named_runs, plan, spec_hash
+from fmx_ml.trainings import PlannedRun, training_hash
+from fmx_store import reuse
 from fmx_store.database import Database
 from fmx_store.errors import (
     ConflictError,
@@ -18,17 +18,20 @@ from fmx_store.errors import (
     IdempotencyError,
     LimitError,
     NotFoundError,
+    UnknownRunError,
 )
 from fmx_store.ids import is_id
 from fmx_store.lifecycle import cancel_all, lock_job, move_job, move_run, note, ring, runs_of
+from fmx_store.pages import Page, decode_cursor, make_page
 from fmx_store.states import ACTIVE, ENDED, Role, State
-from fmx_store.tables import Artifact, Idempotency, Job, JobTag, Metric, Model, Run, RunNeed
+from fmx_store.tables import Artifact, Idempotency, Job, JobTag, Run, RunNeed
 from fmx_store.texts import is_storable
-
-T = TypeVar("T")
 
 COLLATION = "collation"
 SUBMIT_TRIES = 5
+
+# Lists do not show the tables of a job, which may be large; reading them there is an error.
+_WITHOUT_RESULTS = defer(col(Job.results), raiseload=True)  # pyright: ignore[reportArgumentType] - a column is one
 
 
 @dataclass(frozen=True)
@@ -47,55 +50,62 @@ class IdempotencyKey:
     request_hash: str
 
 
-@dataclass(frozen=True)
-class Page(Generic[T]):
-    """Some items of a list, and the cursor that continues it."""
+def plan_runs(db: Database, request: JobRequest, max_runs: int) -> tuple[PlannedRun, ...]:
+    """The runs that a request needs, by the runs of other jobs that it names as they are now.
 
-    items: Sequence[T]
-    next_cursor: str | None
+    Raises LimitError, UnknownRunError, UnfinishedRunError, fmx_ml.questions.MisfitError.
+    """
+    planned = plan(request, reuse.resolve(db, named_runs(request)))
+    if len(planned) > max_runs:
+        raise LimitError("runs", len(planned), max_runs)
+    if len({run.name for run in planned}) < len(planned):
+        raise ValueError(f"{request.kind} plans several runs of one name")
+    return planned
 
 
 def submit(
     db: Database, request: JobRequest, max_runs: int, idempotency: IdempotencyKey | None = None
 ) -> Submitted:
-    """Records a job and its runs. Raises LimitError, IdempotencyError."""
-    planned = plan(request.spec)
-    if len(planned) > max_runs:
-        raise LimitError("runs", len(planned), max_runs)
+    """Records a job and its runs. Raises IdempotencyError, and what `plan_runs` does."""
     for _ in range(SUBMIT_TRIES - 1):
         try:
-            return _submit(db, request, planned, idempotency)
+            return _submit(db, request, max_runs, idempotency)
         except IntegrityError:
             # Another server has just recorded the same key: answer as it did. Or a file of a run
             # that is reused has just been collected: look for another.
             continue
-    return _submit(db, request, planned, idempotency)
+    return _submit(db, request, max_runs, idempotency)
 
 
 def _submit(
-    db: Database,
-    request: JobRequest,
-    planned: Sequence[PlannedRun],
-    idempotency: IdempotencyKey | None,
+    db: Database, request: JobRequest, max_runs: int, idempotency: IdempotencyKey | None
 ) -> Submitted:
+    # Before anything is planned: the runs that it named then may have been removed since.
+    if idempotency and (earlier := _get_earlier(db, idempotency)):
+        return Submitted(earlier, replayed=True)
+    planned = plan_runs(db, request, max_runs)
+    job = _make_job(request)
+    runs = {p.name: _make_run(job, request, p, i) for i, p in enumerate(planned)}
     with db.write() as session:
-        if idempotency and (earlier := session.get(Idempotency, idempotency.key)):
-            if earlier.request_hash != idempotency.request_hash:
-                raise IdempotencyError(idempotency.key)
-            return Submitted(_require(session, earlier.job_id), replayed=True)
-        job = _add_job(session, request)
-        if idempotency:
-            session.add(
-                Idempotency(
-                    key=idempotency.key, request_hash=idempotency.request_hash, job_id=job.id
-                )
-            )
-        _add_runs(session, job, request, planned)
-        return Submitted(job, replayed=False)
+        _add_job(session, job, request, idempotency)
+        sources = _find_sources(session, request, planned, runs)
+        _add_runs(session, job, planned, runs, sources)
+    return Submitted(job, replayed=False)
 
 
-def _add_job(session: Session, request: JobRequest) -> Job:
-    job = Job(
+def _get_earlier(db: Database, idempotency: IdempotencyKey) -> Job | None:
+    """The job that was recorded with the same key. Raises IdempotencyError."""
+    with db.read() as session:
+        earlier = session.get(Idempotency, idempotency.key)
+        if earlier is None:
+            return None
+        if earlier.request_hash != idempotency.request_hash:
+            raise IdempotencyError(idempotency.key)
+        return session.get(Job, earlier.job_id)
+
+
+def _make_job(request: JobRequest) -> Job:
+    return Job(
         kind=request.kind,
         preset=request.preset,
         name=request.name,
@@ -105,41 +115,9 @@ def _add_job(session: Session, request: JobRequest) -> Job:
         spec_hash=spec_hash(request.kind, request.spec),
         version=0,
     )
-    session.add(job)
-    session.flush()
-    session.add_all(JobTag(job_id=job.id, tag=tag) for tag in request.tags)
-    note(session, job, "job", state=job.state, reason=None)
-    return job
 
 
-def _add_runs(
-    session: Session, job: Job, request: JobRequest, planned: Sequence[PlannedRun]
-) -> None:
-    runs = {p.name: _run_of(job, request, p, i) for i, p in enumerate(planned)}
-    collation = Run(
-        job_id=job.id,
-        position=len(planned),
-        name=COLLATION,
-        role=Role.COLLATION,
-        device="auto",
-        priority=job.priority,
-        waiting_for=len(planned),
-    )
-    session.add_all([*runs.values(), collation])
-    session.flush()
-    for p in planned:
-        session.add_all(RunNeed(run_id=runs[p.name].id, needs_id=runs[n].id) for n in p.needs)
-        session.add(RunNeed(run_id=collation.id, needs_id=runs[p.name].id))
-    session.flush()
-    if request.reuse:
-        for run in runs.values():
-            _reuse(session, job, run)
-    for run in (*runs.values(), collation):
-        if run.state is State.QUEUED and run.waiting_for == 0:
-            ring(session, run)
-
-
-def _run_of(job: Job, request: JobRequest, planned: PlannedRun, position: int) -> Run:
+def _make_run(job: Job, request: JobRequest, planned: PlannedRun, position: int) -> Run:
     return Run(
         job_id=job.id,
         position=position,
@@ -149,47 +127,74 @@ def _run_of(job: Job, request: JobRequest, planned: PlannedRun, position: int) -
         priority=job.priority,
         training=planned.training.model_dump(mode="json"),
         training_hash=training_hash(planned.training),
-        waiting_for=len(planned.needs),
         epochs_total=planned.max_epochs,
     )
 
 
-def _reuse(session: Session, job: Job, run: Run) -> None:
-    """Gives a run what an equal one left, if one has succeeded: figures, files, model."""
-    query = (
-        select(Run)
-        .join(Job, col(Job.id) == col(Run.job_id))
-        .where(Run.training_hash == run.training_hash, Run.state == State.SUCCEEDED)
-        .order_by(col(Run.id).desc())
-        .limit(1)
-        # Its job may not be removed while it is copied.
-        .with_for_update(read=True, key_share=True, of=Job)
+def _add_job(
+    session: Session, job: Job, request: JobRequest, idempotency: IdempotencyKey | None
+) -> None:
+    session.add(job)
+    if idempotency:
+        session.add(Idempotency(**vars(idempotency), job_id=job.id))
+    session.flush()
+    session.add_all(JobTag(job_id=job.id, tag=tag) for tag in request.tags)
+    note(session, job, "job", state=job.state, reason=None)
+
+
+def _find_sources(
+    session: Session,
+    request: JobRequest,
+    planned: Sequence[PlannedRun],
+    runs: Mapping[str, Run],
+) -> dict[str, Run]:
+    """The finished runs that new ones take over, by the new ones' names.
+
+    Raises UnknownRunError where a run that the plan names has gone since it was made.
+    """
+    named = {p.name: p.taken_from for p in planned if p.taken_from is not None}
+    hashes = {
+        name: run.training_hash for name, run in runs.items() if request.reuse and run.training_hash
+    }
+    equal = reuse.find_equal(session, set(hashes.values()))
+    wanted = {name: equal[digest] for name, digest in hashes.items() if digest in equal} | named
+    found = reuse.lock_sources(session, set(wanted.values()))
+    for run_id in named.values():
+        if run_id not in found:
+            places = {named_id: place for place, named_id in named_runs(request).items()}
+            raise UnknownRunError(places.get(run_id, ""), run_id)
+    return {name: found[run_id] for name, run_id in wanted.items() if run_id in found}
+
+
+def _add_runs(
+    session: Session,
+    job: Job,
+    planned: Sequence[PlannedRun],
+    runs: Mapping[str, Run],
+    sources: Mapping[str, Run],
+) -> None:
+    """All at once, since a job may have hundreds."""
+    collation = Run(
+        job_id=job.id,
+        position=len(planned),
+        name=COLLATION,
+        role=Role.COLLATION,
+        device="auto",
+        priority=job.priority,
     )
-    source = session.exec(query).first()
-    if source is None:
-        return
-    run.reused_from = source.reused_from or source.id
-    run.summary = source.summary
-    run.epochs_done = run.epochs_total = source.epochs_done
-    run.seconds_per_epoch = source.seconds_per_epoch
-    mine: dict[str, Any] = {"job_id": job.id, "run_id": run.id}
-    for metric in session.exec(select(Metric).where(Metric.run_id == source.id)).all():
-        session.add(
-            Metric.model_validate({**metric.model_dump(), "run_id": run.id, "attempt": run.attempt})
-        )
-    for artifact in session.exec(select(Artifact).where(Artifact.run_id == source.id)).all():
-        path = f"{run.name}/{artifact.path.removeprefix(source.name + '/')}"
-        session.add(Artifact.model_validate({**artifact.model_dump(), **mine, "path": path}))
-    model = session.exec(select(Model).where(Model.run_id == source.id)).first()
-    if model is not None:
-        copied = model.model_dump(exclude={"id", "created_at"})
-        session.add(
-            Model.model_validate({**copied, **mine, "run_name": run.name, "kind": job.kind})
-        )
-    if job.state is State.QUEUED:
-        move_job(session, job, State.RUNNING)
-    move_run(session, job, run, State.RUNNING)
-    move_run(session, job, run, State.SUCCEEDED)
+    needs = {runs[p.name].id: [runs[name] for name in p.needs] for p in planned}
+    needs[collation.id] = list(runs.values())
+    session.add_all([*runs.values(), collation])
+    reuse.take_over(session, job, [(runs[name], source) for name, source in sources.items()])
+    for run in (*runs.values(), collation):
+        run.waiting_for = sum(needed.state not in ENDED for needed in needs[run.id])
+        if run.state is State.QUEUED and run.waiting_for == 0:
+            ring(session, run)
+    session.flush()
+    rows = [
+        {"run_id": run_id, "needs_id": n.id} for run_id, all_of in needs.items() for n in all_of
+    ]
+    session.exec(insert(RunNeed), params=rows)
 
 
 def _require(session: Session, job_id: str) -> Job:
@@ -229,17 +234,32 @@ def tags_of(db: Database, job_ids: Sequence[str]) -> dict[str, list[str]]:
 def list_runs(db: Database, job_id: str) -> list[Run]:
     """The job's trainings and, last, its collation. Raises NotFoundError."""
     with db.read() as session:
-        return runs_of(session, _require(session, job_id))
+        job = _require(session, job_id)
+        query = select(Run).where(Run.job_id == job.id).order_by(col(Run.position))
+        return list(session.exec(query))
 
 
-def runs_by_job(db: Database, job_ids: Sequence[str]) -> dict[str, list[Run]]:
-    """`list_runs` of many jobs in one query."""
-    runs: dict[str, list[Run]] = {job_id: [] for job_id in job_ids}
+def page_runs(db: Database, job_id: str, *, limit: int, cursor: str | None = None) -> Page[Run]:
+    """Some of the job's trainings, in the plan's order. Raises NotFoundError, CursorError."""
     with db.read() as session:
-        query = select(Run).where(col(Run.job_id).in_(job_ids)).order_by(col(Run.position))
-        for run in session.exec(query):
-            runs[run.job_id].append(run)
-    return runs
+        job = _require(session, job_id)
+        query = select(Run).where(Run.job_id == job.id, Run.role == Role.TRAINING)
+        if cursor is not None:
+            last = select(Run.position).where(Run.id == decode_cursor(cursor), Run.job_id == job.id)
+            position = session.exec(last).first()
+            if position is None:
+                raise CursorError(cursor)
+            query = query.where(Run.position > position)
+        found = session.exec(query.order_by(col(Run.position)).limit(limit + 1)).all()
+    return make_page(found, limit, lambda run: run.id)
+
+
+def list_needed(db: Database, run_id: str) -> Sequence[Run]:
+    """The runs that a run needs, in the plan's order."""
+    needed = select(RunNeed.needs_id).where(RunNeed.run_id == run_id)
+    query = select(Run).where(col(Run.id).in_(needed)).order_by(col(Run.position))
+    with db.read() as session:
+        return session.exec(query).all()
 
 
 def require_run(db: Database, run_id: str) -> Run:
@@ -251,22 +271,6 @@ def require_run(db: Database, run_id: str) -> Run:
     return run
 
 
-def encode_cursor(last_id: str) -> str:
-    """The cursor of a list that ended at this id."""
-    return base64.urlsafe_b64encode(last_id.encode()).decode().rstrip("=")
-
-
-def decode_cursor(cursor: str) -> str:
-    """The id in a cursor. Raises CursorError."""
-    try:
-        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True).decode()
-    except (binascii.Error, ValueError) as error:
-        raise CursorError(cursor) from error
-    if not is_id(text):
-        raise CursorError(cursor)
-    return text
-
-
 def list_jobs(
     db: Database,
     *,
@@ -276,10 +280,10 @@ def list_jobs(
     limit: int = 50,
     cursor: str | None = None,
 ) -> Page[Job]:
-    """Jobs, newest first, that match every filter given. Raises CursorError."""
+    """Jobs, newest first, that match every filter given; without results. Raises CursorError."""
     if not is_storable(f"{kind}{tag}"):
         return Page((), None)
-    query = select(Job).order_by(col(Job.id).desc()).limit(limit + 1)
+    query = select(Job).options(_WITHOUT_RESULTS).order_by(col(Job.id).desc()).limit(limit + 1)
     if kind is not None:
         query = query.where(Job.kind == kind)
     if state is not None:
@@ -290,9 +294,8 @@ def list_jobs(
     if cursor is not None:
         query = query.where(Job.id < decode_cursor(cursor))
     with db.read() as session:
-        found = list(session.exec(query))
-    more = encode_cursor(found[limit - 1].id) if len(found) > limit else None
-    return Page(found[:limit], more)
+        found = session.exec(query).all()
+    return make_page(found, limit, lambda job: job.id)
 
 
 def cancel(db: Database, job_id: str) -> Job:

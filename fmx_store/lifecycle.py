@@ -4,9 +4,12 @@ Every function works inside a caller's write transaction that has locked the job
 (`lock_job`), always before any run of it, so that two transactions can't wait for each other.
 """
 
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from sqlmodel import Session, col, delete, select
+from sqlalchemy import func
+from sqlalchemy.orm import defer
+from sqlmodel import Session, col, delete, select, update
 
 from fmx_store.database import Ring
 from fmx_store.errors import NotFoundError
@@ -29,6 +32,13 @@ T = TypeVar("T", Job, Run)
 CPU_QUEUE = "cpu"
 GPU_QUEUE = "gpu"
 
+# A run without its JSON, which may be large and says nothing of how the runs of a job hang
+# together. It can be set, and reading it is an error.
+LIGHT = tuple(
+    defer(column, raiseload=True)  # pyright: ignore[reportArgumentType] - a column is one
+    for column in (col(Run.training), col(Run.summary), col(Run.error))
+)
+
 
 def queue_of(device: str) -> str:
     """The queue whose workers can do a run: GPU workers listen to both, so `auto` is on cpu."""
@@ -49,9 +59,9 @@ def get_locked(session: Session, table: type[T], identity: str) -> T | None:
 
 
 def runs_of(session: Session, job: Job) -> list[Run]:
-    """The job's trainings, each after those it needs, then its collation."""
+    """The job's trainings, each after those it needs, then its collation; without their JSON."""
     query = select(Run).where(Run.job_id == job.id).order_by(col(Run.position))
-    return list(session.exec(query))
+    return list(session.exec(query.options(*LIGHT)))
 
 
 def note(session: Session, job: Job, kind: str, run: Run | None = None, **data: Any) -> None:
@@ -91,17 +101,17 @@ def move_run(
     error: dict[str, Any] | None = None,
 ) -> None:
     """Moves a run and says so; a run that ends releases, or fails, what waits for it."""
-    _put(session, job, run, to, reason, error)
+    put_run(session, job, run, to, reason, error)
     if to in ENDED:
         _release_dependents(session, job, run)
 
 
-def _put(
+def put_run(
     session: Session,
     job: Job,
     run: Run,
     to: State,
-    reason: Reason | None,
+    reason: Reason | None = None,
     error: dict[str, Any] | None = None,
 ) -> None:
     """Moves a run alone; one that its worker no longer holds keeps no staged file alive."""
@@ -117,17 +127,50 @@ def _put(
 
 
 def _release_dependents(session: Session, job: Job, run: Run) -> None:
-    needs = select(Run).join(RunNeed, col(RunNeed.run_id) == col(Run.id))
-    for dependent in session.exec(needs.where(RunNeed.needs_id == run.id)).all():
-        if dependent.state is not State.QUEUED:
-            continue
-        if dependent.role is Role.COLLATION or run.state is State.SUCCEEDED:
-            dependent.waiting_for -= 1
-            if dependent.waiting_for == 0:
-                ring(session, dependent)
-        else:
-            error = {"code": "dependency_failed", "message": f"run {run.name} did not succeed"}
-            move_run(session, job, dependent, State.FAILED, Reason.DEPENDENCY_FAILED, error)
+    """Counts a run that has ended as met, or fails all trainings that need it, however far down."""
+    if run.role is Role.COLLATION:
+        return
+    ended = [run.id]
+    if run.state is not State.SUCCEEDED:
+        ended += _fail_dependents(session, job, run)
+    for due in _count_met(session, ended):
+        ring(session, due)
+
+
+def _count_met(session: Session, ended: Sequence[str]) -> Sequence[Run]:
+    """Lets queued runs wait for so many less; answers those that wait for none any more.
+
+    In one statement, since hundreds may wait for one run.
+    """
+    met = col(RunNeed.needs_id).in_(ended)
+    num_met = select(func.count()).where(met, RunNeed.run_id == Run.id).scalar_subquery()
+    left = session.exec(
+        update(Run)
+        .where(col(Run.id).in_(select(RunNeed.run_id).where(met)), col(Run.state) == State.QUEUED)
+        .values(waiting_for=Run.waiting_for - num_met)
+        .returning(col(Run.id), col(Run.waiting_for))
+    ).all()
+    due = [run_id for run_id, waiting_for in left if waiting_for == 0]
+    query = select(Run).where(col(Run.id).in_(due)).order_by(col(Run.position))
+    return session.exec(query.options(*LIGHT)).all()
+
+
+def _fail_dependents(session: Session, job: Job, failed: Run) -> list[str]:
+    """Fails the queued trainings that need a run, directly or through others; answers their ids."""
+    error = {"code": "dependency_failed", "message": f"run {failed.name} did not succeed"}
+    all_ids: list[str] = []
+    ids = [failed.id]
+    while ids:
+        needing = select(RunNeed.run_id).where(col(RunNeed.needs_id).in_(ids))
+        query = select(Run).where(
+            col(Run.id).in_(needing), Run.state == State.QUEUED, Run.role == Role.TRAINING
+        )
+        found = session.exec(query.order_by(col(Run.position)).options(*LIGHT)).all()
+        for run in found:
+            put_run(session, job, run, State.FAILED, Reason.DEPENDENCY_FAILED, error)
+        ids = [run.id for run in found]
+        all_ids += ids
+    return all_ids
 
 
 def requeue(session: Session, job: Job, run: Run) -> None:
@@ -155,7 +198,8 @@ def settle(session: Session, job: Job) -> None:
         move_job(session, job, State.SUCCEEDED)
     else:
         failed = next(run for run in runs if run.state is not State.SUCCEEDED)
-        job.error = {"run": failed.name, **(failed.error or {})}
+        error = session.exec(select(Run.error).where(Run.id == failed.id)).one()
+        job.error = {"run": failed.name, **(error or {})}
         move_job(session, job, State.FAILED, failed.reason)
 
 
@@ -164,9 +208,9 @@ def cancel_all(session: Session, job: Job) -> None:
     runs = runs_of(session, job)
     for run in runs:
         if run.state is State.QUEUED:
-            _put(session, job, run, State.CANCELLED, Reason.CANCELLED_BY_USER)
+            put_run(session, job, run, State.CANCELLED, Reason.CANCELLED_BY_USER)
         elif run.state is State.RUNNING:
-            _put(session, job, run, State.CANCELLING, Reason.CANCELLED_BY_USER)
+            put_run(session, job, run, State.CANCELLING, Reason.CANCELLED_BY_USER)
     if job.state is State.QUEUED:
         move_job(session, job, State.CANCELLED, Reason.CANCELLED_BY_USER)
         return

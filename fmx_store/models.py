@@ -7,7 +7,7 @@ from sqlmodel import col, select
 from fmx_store.database import Database
 from fmx_store.errors import NotFoundError
 from fmx_store.ids import is_id
-from fmx_store.jobs import Page, decode_cursor, encode_cursor
+from fmx_store.pages import Page, decode_cursor, make_page
 from fmx_store.tables import Model
 
 
@@ -32,16 +32,22 @@ def list_models(
     if cursor is not None:
         query = query.where(Model.id < decode_cursor(cursor))
     with db.read() as session:
-        found = list(session.exec(query))
-    more = encode_cursor(found[limit - 1].id) if len(found) > limit else None
-    return Page(found[:limit], more)
+        found = session.exec(query).all()
+    return make_page(found, limit, lambda model: model.id)
 
 
-def models_by_job(db: Database, job_ids: Sequence[str]) -> dict[str, list[Model]]:
-    """The models of each job, in the order they were made."""
-    models: dict[str, list[Model]] = {job_id: [] for job_id in job_ids}
+def ids_by_job(db: Database, job_ids: Sequence[str]) -> dict[str, list[str]]:
+    """The ids of each job's models, in the order they were made."""
+    ids: dict[str, list[str]] = {job_id: [] for job_id in job_ids}
+    query = select(Model.job_id, Model.id).where(col(Model.job_id).in_(job_ids))
     with db.read() as session:
-        query = select(Model).where(col(Model.job_id).in_(job_ids)).order_by(col(Model.id))
-        for model in session.exec(query):
-            models[model.job_id].append(model)
-    return models
+        for job_id, model_id in session.exec(query.order_by(col(Model.id))):
+            ids[job_id].append(model_id)
+    return ids
+
+
+def ids_by_run(db: Database, run_ids: Sequence[str]) -> dict[str, str]:
+    """The id of each run's model, of those that have left one."""
+    query = select(Model.run_id, Model.id).where(col(Model.run_id).in_(run_ids))
+    with db.read() as session:
+        return dict(session.exec(query).all())

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from api.predict.cache import OnceCache
 from api.predict.sessions import LabelledPictures, Session
 from fmx_ml.files import CARD_FILE, ONNX_FILE, TEST_SET_FILE
-from fmx_ml.model_card import ModelCard
+from fmx_ml.model_card import ModelCard, parse_classifier
 from fmx_store import artifacts
 from fmx_store.blobs import BlobStore
 from fmx_store.database import Database
@@ -61,7 +61,7 @@ class Catalogue:
 
     def _read_card(self, file: Artifact) -> ModelCard:
         try:
-            return ModelCard.model_validate_json(self._read(file))
+            return parse_classifier(self._read(file))
         except ValidationError as error:
             raise BlobError(f"{file.path} describes no model") from error
 

@@ -155,7 +155,5 @@ def _describe(layers: Sequence[OutputCard], mapped: _Mapped, *, values: bool) ->
 
 
 def _render_sheet(layers: Sequence[OutputCard], mapped: _Mapped) -> Rendered:
-    rows = [
-        Row(layer.name, maps_CHW) for layer, maps_CHW in zip(layers, mapped.maps, strict=True)
-    ]
+    rows = [Row(layer.name, maps_CHW) for layer, maps_CHW in zip(layers, mapped.maps, strict=True)]
     return Rendered(to_png(draw_sheet(mapped.pixels_HW, rows)), PNG_TYPE)

@@ -77,8 +77,7 @@ def _enlarge(picture_HW: Grey, scale: int) -> Grey:
 def draw_sheet(pixels_HW: Grey, rows: Sequence[Row]) -> Grey:
     """The input at the left; beside it a row of tiles for each layer, with its name and scale."""
     picture = _enlarge(pixels_HW, _INPUT_SCALE)
-    columns = min(MAX_COLUMNS, max(len(row.maps_CHW) for row in rows))
-    drawn = [draw_layer(row.maps_CHW, min(columns, len(row.maps_CHW))) for row in rows]
+    drawn = [draw_layer(row.maps_CHW, _line_length(len(row.maps_CHW))) for row in rows]
     labels_left = _MARGIN + picture.shape[1] + _MARGIN
     tiles_left = labels_left + _LABEL_WIDTH
     width = tiles_left + max(tiles.shape[1] for tiles in drawn) + _MARGIN
@@ -95,11 +94,17 @@ def draw_sheet(pixels_HW: Grey, rows: Sequence[Row]) -> Grey:
     return np.asarray(sheet)
 
 
+def _line_length(num_tiles: int) -> int:
+    """Tiles a line: all of them, or as many in each line where they need several."""
+    return math.ceil(num_tiles / math.ceil(num_tiles / MAX_COLUMNS))
+
+
 def _notes(maps_CHW: NDArray[np.float32]) -> list[str]:
     """Number and size of a layer's maps, and what white stands for."""
     channels, height, width = maps_CHW.shape
     highest = float(maps_CHW.max())
-    return [f"{channels} of {height} × {width}", f"white: {highest:.3g}" if highest > 0 else "all 0"]
+    size = f"{channels} of {height} x {width}"
+    return [size, f"white: {highest:.3g}" if highest > 0 else "all 0"]
 
 
 def _write(sheet: Image.Image, left: int, top: int, title: str, *notes: str) -> None:

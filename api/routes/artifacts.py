@@ -8,13 +8,12 @@ from api import examples
 from api.dependencies import AppSettings, Blobs, Db, JobId
 from api.files import archive_response, artifact_response
 from api.openapi import answer, file_answer, header, problem_responses
-from api.paging import check_limit, page_artifacts
+from api.paging import check_limit
 from api.queries import ArchiveQuery, ArtifactQuery, PageQuery
 from api.schemas import ArtifactPage
 from api.views import artifact_body
-from fmx_store import artifacts, jobs
+from fmx_store import artifacts
 from fmx_store.errors import NotFoundError
-from fmx_store.states import Role
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["artifacts"])
 
@@ -33,11 +32,9 @@ _FILE_HEADERS = [
 def get_artifacts(
     job_id: JobId, db: Db, settings: AppSettings, query: Annotated[PageQuery, Query()]
 ) -> ArtifactPage:
-    found = artifacts.list_artifacts(db, job_id)
-    page = page_artifacts(found, check_limit(query.limit, settings), query.cursor)
-    runs = jobs.runs_by_job(db, [job_id])[job_id]
-    names = {run.id: run.name if run.role is Role.TRAINING else None for run in runs}
-    items = [artifact_body(artifact, names) for artifact in page.items]
+    limit = check_limit(query.limit, settings)
+    page = artifacts.page_artifacts(db, job_id, limit=limit, cursor=query.cursor)
+    items = [artifact_body(artifact, run_name) for artifact, run_name in page.items]
     return ArtifactPage(items=items, next_cursor=page.next_cursor)
 
 

@@ -8,9 +8,9 @@ from api.estimates import estimate
 from api.kinds import describe_kind, list_kinds
 from api.openapi import answer, job_request_body, problem_responses
 from api.schemas import KindBody, KindList, PlannedRunBody, ValidationBody
-from api.submissions import check_plan, check_request
-from fmx_ml.specs import KINDS, spec_hash
-from fmx_store.errors import NotFoundError
+from api.submissions import check_request
+from fmx_ml.requests import spec_hash
+from fmx_store import jobs
 
 router = APIRouter(prefix="/v1", tags=["kinds"])
 
@@ -36,10 +36,7 @@ async def get_kinds() -> KindList:
     responses={**answer(200, examples.KIND), **problem_responses(404, 422)},
 )
 async def get_kind(kind: str) -> KindBody:
-    for known in KINDS:
-        if known == kind:
-            return describe_kind(known)
-    raise NotFoundError("kind", kind)
+    return describe_kind(kind)
 
 
 @router.post(
@@ -50,7 +47,7 @@ async def get_kind(kind: str) -> KindBody:
 )
 def validate_job(value: JobJson, services: App) -> ValidationBody:
     request = check_request(value)
-    planned = check_plan(request, services.settings)
+    planned = jobs.plan_runs(services.db, request, services.settings.max_runs_per_job)
     return ValidationBody(
         kind=request.kind,
         preset=request.preset,
@@ -62,6 +59,7 @@ def validate_job(value: JobJson, services: App) -> ValidationBody:
                 params=run.training.model_dump(mode="json"),
                 max_epochs=run.max_epochs,
                 needs=list(run.needs),
+                taken_from=run.taken_from,
             )
             for run in planned
         ],

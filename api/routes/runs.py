@@ -11,14 +11,13 @@ from api import examples
 from api.conditional import prefers_csv
 from api.dependencies import AppSettings, Db, JobId, RunId
 from api.openapi import answer, problem_responses
-from api.paging import check_limit, page_runs
+from api.paging import check_limit
 from api.queries import MetricsQuery, PageQuery
 from api.schemas import MetricsBody, RunBody, RunPage
 from api.views import run_bodies
 from fmx_ml.sinks import EpochMetrics
 from fmx_store import jobs
 from fmx_store.metrics import read_metrics
-from fmx_store.states import Role
 
 router = APIRouter(prefix="/v1", tags=["runs"])
 
@@ -39,9 +38,9 @@ _METRICS_ANSWER[200]["content"][CSV_TYPE] = {
 def get_runs(
     job_id: JobId, db: Db, settings: AppSettings, query: Annotated[PageQuery, Query()]
 ) -> RunPage:
-    runs = [run for run in jobs.list_runs(db, job_id) if run.role is Role.TRAINING]
-    page = page_runs(runs, check_limit(query.limit, settings), query.cursor)
-    return RunPage(items=run_bodies(db, job_id, page.items), next_cursor=page.next_cursor)
+    limit = check_limit(query.limit, settings)
+    page = jobs.page_runs(db, job_id, limit=limit, cursor=query.cursor)
+    return RunPage(items=run_bodies(db, page.items), next_cursor=page.next_cursor)
 
 
 @router.get(
@@ -51,7 +50,7 @@ def get_runs(
 )
 def get_run(run_id: RunId, db: Db) -> RunBody:
     run = jobs.require_run(db, run_id)
-    return run_bodies(db, run.job_id, [run])[0]
+    return run_bodies(db, [run])[0]
 
 
 @router.get(

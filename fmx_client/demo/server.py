@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
@@ -32,11 +32,12 @@ class ServerStartError(Exception):
         super().__init__(f"{what}; the end of {log}:\n{log_tail(log)}")
 
 
-def environment(data_dir: Path) -> dict[str, str]:
+def make_environment(data_dir: Path, settings: Mapping[str, str]) -> dict[str, str]:
     """The server's variables: embedded database and broker, a free port of this machine alone."""
     inherited = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
     return {
         **inherited,
+        **settings,
         "FMX_DATA_DIR": str(data_dir),
         "FMX_HOST": "127.0.0.1",
         "FMX_PORT": "0",
@@ -62,10 +63,12 @@ class Server:
         data_dir: Path,
         log: Path,
         command: Sequence[str] = (sys.executable, "-m", "api.serve"),
+        environment: Mapping[str, str] | None = None,
     ) -> None:
-        """Nothing runs yet."""
+        """Nothing runs yet; `environment` is put over what is inherited."""
         self.log = log
-        self._data_dir, self._command = data_dir, command
+        self._command = command
+        self._environment = make_environment(data_dir, environment or {})
 
     def __enter__(self) -> Self:
         self.log.parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +78,7 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=environment(self._data_dir),
+                env=self._environment,
                 start_new_session=True,
                 preexec_fn=_die_with_parent,  # noqa: PLW1509 - no thread runs yet
             )

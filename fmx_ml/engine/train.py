@@ -1,68 +1,109 @@
-"""The reference training loop of a classifier.
+"""The training loop of every network.
 
-Legend of shapes: N examples, B batch, C channels, H W pixels, K classes, S steps of an epoch.
+Legend of shapes: N examples, B batch, C channels, H W pixels, S steps of an epoch.
 """
 
 import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.optim.lr_scheduler import LambdaLR
 
-from fmx_ml.engine.early_stopping import has_converged
-from fmx_ml.engine.evaluate import Examples, measure
+from fmx_ml.engine.early_stopping import has_converged, watched_losses
+from fmx_ml.engine.evaluate import Examples
+from fmx_ml.engine.objective import Objective
 from fmx_ml.engine.seeding import derive_seed
 from fmx_ml.engine.stop import StopCheck
 from fmx_ml.errors import DivergedError
 from fmx_ml.sinks import EpochMetrics, Sink
 from fmx_ml.specs import OptimiserSpec
-from fmx_ml.trainings import CnnTraining
+from fmx_ml.trainings import AutoencoderTraining, CnnTraining, MlpTraining
 
 Weights = dict[str, Tensor]
+FitTraining = CnnTraining | AutoencoderTraining | MlpTraining
+Ending = Literal["max_epochs", "converged", "pruned", "diverged"]
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A finished training. The best epoch has the lowest validation loss, the first of equals."""
+    """A finished training. The best epoch has the lowest loss, the first of equals.
+
+    `history` and the weights are those of epochs that ended; a training that diverged in its first
+    epoch has none.
+    """
 
     history: list[EpochMetrics]
     best_epoch: int
     best_weights: Weights
     last_weights: Weights
-    stopped_early: bool
+    ending: Ending
     seconds: float
 
+    @property
+    def stopped_early(self) -> bool:
+        """Whether the rule of early stopping ended it."""
+        return self.ending == "converged"
 
-def fit(model: nn.Module, train: Examples, val: Examples, training: CnnTraining, sink: Sink) -> Fit:
-    """Trains the model in place until its validation loss has converged or max_epochs have run.
+
+def never(_: Sequence[EpochMetrics]) -> bool:
+    """No history is reason to end."""
+    return False
+
+
+def fit(
+    model: nn.Module,
+    objective: Objective,
+    train: Examples,
+    val: Examples,
+    training: FitTraining,
+    sink: Sink,
+    *,
+    is_hopeless: Callable[[Sequence[EpochMetrics]], bool] = never,
+    may_diverge: bool = False,
+) -> Fit:
+    """Trains the model in place until a loss has converged or max_epochs have run.
+
+    Args:
+        model: the network, on the examples' device.
+        objective: what is minimised.
+        train: what is learnt from.
+        val: what is measured on after each epoch.
+        training: seed, optimiser, batch size, epochs, early stopping, schedule.
+        sink: told of each epoch; asked between steps, every quarter of a second, whether to stop.
+        is_hopeless: asked after each epoch whether the history so far is reason to end.
+        may_diverge: whether divergence ends the training like convergence does.
 
     Raises:
         DivergedError: a loss is no longer finite.
-        StoppedError: the sink, asked between steps every quarter of a second, wants an end.
+        StoppedError: the sink wants an end.
     """
     began = time.perf_counter()
     order = torch.Generator().manual_seed(derive_seed(training.seed, "order"))
     optimiser = make_optimiser(training.optimiser, model)
+    schedule = make_schedule(training, optimiser, len(train))
     check_stop = StopCheck(sink)
+    rule = training.early_stopping
     history: list[EpochMetrics] = []
-    val_losses: list[float] = []
-    best_epoch, best_weights, converged = 0, {}, False
+    best_epoch, best_weights, last_weights, best_loss = 0, {}, {}, math.inf
+    ending: Ending = "max_epochs"
     for epoch in range(1, training.max_epochs + 1):
         started = time.perf_counter()
-        rows_N = torch.randperm(len(train), generator=order).to(train.labels_N.device)
+        rows_N = torch.randperm(len(train), generator=order).to(train.device)
         batches = rows_N.split(training.batch_size)
-        train_loss, train_accuracy = train_epoch(
-            model, optimiser, train, batches, epoch, check_stop
-        )
-        val_loss, val_accuracy = measure(model, val, check_stop)
-        if not math.isfinite(val_loss):
-            raise DivergedError(epoch, None, val_loss)
-        if val_loss < min(val_losses, default=math.inf):
-            best_epoch, best_weights = epoch, copy_weights(model)
-        val_losses.append(val_loss)
+        try:
+            train_loss, train_accuracy = train_epoch(
+                model, objective, optimiser, train, batches, epoch, check_stop, schedule
+            )
+            val_loss, val_accuracy = _measure(model, objective, val, epoch, check_stop)
+        except DivergedError:
+            if not may_diverge:
+                raise
+            ending = "diverged"
+            break
         metrics = EpochMetrics(
             epoch=epoch,
             train_loss=train_loss,
@@ -73,48 +114,65 @@ def fit(model: nn.Module, train: Examples, val: Examples, training: CnnTraining,
         )
         history.append(metrics)
         sink.epoch(metrics)
-        converged = has_converged(val_losses, training.early_stopping)
-        if converged:
+        last_weights = copy_weights(model)
+        loss = val_loss if objective.best_on == "val_loss" else train_loss
+        if loss < best_loss:
+            best_epoch, best_weights, best_loss = epoch, last_weights, loss
+        if rule and has_converged(watched_losses(history, rule, training.batch_size), rule):
+            ending = "converged"
             break
-    return Fit(
-        history=history,
-        best_epoch=best_epoch,
-        best_weights=best_weights,
-        last_weights=copy_weights(model),
-        stopped_early=converged,
-        seconds=time.perf_counter() - began,
-    )
+        if is_hopeless(history):
+            ending = "pruned"
+            break
+    seconds = time.perf_counter() - began
+    return Fit(history, best_epoch, best_weights, last_weights, ending, seconds)
 
 
 def train_epoch(
     model: nn.Module,
+    objective: Objective,
     optimiser: torch.optim.Optimizer,
     train: Examples,
     batches: Sequence[Tensor],
     epoch: int,
     check_stop: Callable[[], None],
-) -> tuple[float, float]:
+    schedule: LambdaLR | None = None,
+) -> tuple[float, float | None]:
     """One step a batch of row numbers; mean loss and accuracy as counted while training.
 
     Losses and hits stay on the device until the epoch's end.
     """
-    device = train.labels_N.device
-    losses_S = torch.empty(len(batches), dtype=torch.float64, device=device)
-    num_correct = torch.zeros((), dtype=torch.int64, device=device)
+    losses_S = torch.empty(len(batches), dtype=torch.float64, device=train.device)
+    hits: list[Tensor] = []
     model.train()
     for step, rows_B in enumerate(batches):
         check_stop()
-        labels_B = train.labels_N[rows_B]
-        logits_BK = model(train.images_NCHW[rows_B])
-        loss = cross_entropy(logits_BK, labels_B)
+        loss, num_hits = objective.loss(model, *train.take(rows_B))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
+        if schedule is not None:
+            schedule.step()
         losses_S[step] = loss.detach()
-        num_correct += (logits_BK.argmax(1) == labels_B).sum()
+        if num_hits is not None:
+            hits.append(num_hits)
     _require_finite(losses_S, epoch)
-    sizes_S = torch.tensor([len(rows_B) for rows_B in batches], device=device)
-    return (losses_S * sizes_S).sum().item() / len(train), num_correct.item() / len(train)
+    sizes_S = torch.tensor([len(rows_B) for rows_B in batches], device=train.device)
+    accuracy = torch.stack(hits).sum().item() / len(train) if hits else None
+    return (losses_S * sizes_S).sum().item() / len(train), accuracy
+
+
+def _measure(
+    model: nn.Module,
+    objective: Objective,
+    val: Examples,
+    epoch: int,
+    check_stop: Callable[[], None],
+) -> tuple[float, float | None]:
+    loss, accuracy = objective.measure(model, val, check_stop)
+    if not math.isfinite(loss):
+        raise DivergedError(epoch, None, loss)
+    return loss, accuracy
 
 
 def _require_finite(losses_S: Tensor, epoch: int) -> None:
@@ -130,12 +188,33 @@ def copy_weights(model: nn.Module) -> Weights:
 
 
 def make_optimiser(spec: OptimiserSpec, model: nn.Module) -> torch.optim.Optimizer:
-    """The spec's optimiser of torch.optim over all of the model's weights."""
-    weights, lr, decay = model.parameters(), spec.learning_rate, spec.weight_decay
+    """The spec's optimiser of torch.optim over all of the model's weights that are not frozen."""
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    lr, decay = spec.learning_rate, spec.weight_decay
     match spec.name:
         case "SGD":
-            return torch.optim.SGD(weights, lr=lr, weight_decay=decay)
+            return torch.optim.SGD(
+                weights,
+                lr=lr,
+                weight_decay=decay,
+                momentum=spec.momentum,
+                nesterov=spec.momentum > 0,
+            )
         case "Adam":
             return torch.optim.Adam(weights, lr=lr, weight_decay=decay, fused=True)
         case "AdamW":
             return torch.optim.AdamW(weights, lr=lr, weight_decay=decay, fused=True)
+
+
+def make_schedule(
+    training: FitTraining, optimiser: torch.optim.Optimizer, num_examples: int
+) -> LambdaLR | None:
+    """What sets the learning rate after each step; None where it is constant.
+
+    A cosine falls from the learning rate at the first step to 0 after the last step of max_epochs
+    (Loshchilov and Hutter, 2017, without restarts).
+    """
+    if not isinstance(training, CnnTraining) or training.schedule == "constant":
+        return None
+    num_steps = training.max_epochs * math.ceil(num_examples / training.batch_size)
+    return LambdaLR(optimiser, lambda step: (1 + math.cos(math.pi * step / num_steps)) / 2)

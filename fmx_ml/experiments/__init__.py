@@ -2,8 +2,13 @@
 
 from typing import Any
 
-from fmx_ml.experiments import q1
+from fmx_ml.experiments import q1, q2, q3, q5
 from fmx_ml.questions import Question
 
 # A question that is listed here can be asked: over HTTP, by the client, and alone.
-QUESTIONS: tuple[Question[Any], ...] = (q1.QUESTION,)
+QUESTIONS: tuple[Question[Any], ...] = (
+    q1.QUESTION,
+    q2.QUESTION,
+    q3.QUESTION,
+    q5.QUESTION,
+)

@@ -107,6 +107,34 @@ def name_optimiser(optimiser: OptimiserSpec) -> str:
     return f"{optimiser.name} {optimiser.learning_rate:g}{momentum}{decay}"
 
 
+def describe_configuration(configuration: CnnConfiguration) -> str:
+    """A configuration in one line, with all that the report's networks do not have."""
+    model, optimiser = configuration.model, configuration.optimiser
+    line = name_cnn(model, optimiser, configuration.batch_size)
+    departures = describe_departures(configuration)
+    return f"{line} · {departures}" if departures else line
+
+
+def describe_departures(configuration: CnnConfiguration) -> str:
+    """What a configuration has beyond the report's knobs."""
+    model, augmentation = configuration.model, configuration.augmentation
+    plain = CnnSpec(conv_layers=model.conv_layers, dense_layers=model.dense_layers)
+    words = [
+        f"filters {'-'.join(map(str, model.filters))}" if model.filters != plain.filters else "",
+        f"{model.kernel_size} x {model.kernel_size}"
+        if model.kernel_size != plain.kernel_size
+        else "",
+        "padded" if model.pads and not plain.pads else "",
+        "unpadded" if plain.pads and not model.pads else "",
+        "batch norm" if model.batch_norm else "",
+        f"dropout {model.dropout:g}" if model.dropout else "",
+        configuration.schedule if configuration.schedule != "constant" else "",
+        "flips" if augmentation.flip else "",
+        f"shifts {augmentation.shift}" if augmentation.shift else "",
+    ]
+    return ", ".join(word for word in words if word)
+
+
 def name_seeds(outcomes: Outcomes) -> str:
     """Which seed, or how many of them."""
     seeds = list(dict.fromkeys(outcome.training.seed for outcome in outcomes))

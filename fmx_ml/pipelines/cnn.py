@@ -1,128 +1,146 @@
 """A convolutional classifier: from its training to the files and the summary that it leaves.
 
-Legend of shapes: N examples, H W pixels, K classes.
+Legend of shapes: N examples, C channels, H W pixels, K classes.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from fmx_ml.data.loader import HalfData, load_half
-from fmx_ml.data.sources import DataSources
-from fmx_ml.engine.device import describe_device
-from fmx_ml.engine.evaluate import count_confusion, measure, predict, score_classes, to_device
+from fmx_ml.data.classes import HALVES
+from fmx_ml.data.loader import HalfData, first_of_each
+from fmx_ml.data.sources import DataSources, Pictures
+from fmx_ml.engine.augmentation import augment
+from fmx_ml.engine.evaluate import to_device
+from fmx_ml.engine.features import fit_last_layer, has_fixed_features
+from fmx_ml.engine.objective import Classification
 from fmx_ml.engine.seeding import derive_seed
-from fmx_ml.engine.stop import StopCheck
-from fmx_ml.engine.train import Fit, fit
-from fmx_ml.environment import describe_environment
-from fmx_ml.export import ExportCheck, export_onnx, save_card, save_weights
-from fmx_ml.files import (
-    CARD_FILE,
-    HISTORY_FILE,
-    ONNX_FILE,
-    PREDICTIONS_FILE,
-    TEST_SET_FILE,
-    WEIGHTS_FILE,
-    write_csv,
-)
-from fmx_ml.model_card import ModelCard, outputs_of
+from fmx_ml.engine.train import Fit, fit, never
+from fmx_ml.files import FEATURE_MAPS_FILE
+from fmx_ml.model_card import CnnCard, InputCard, outputs_of
 from fmx_ml.models import build
 from fmx_ml.models.cnn import Cnn
+from fmx_ml.pipelines.common import (
+    CPU,
+    describe_machine,
+    leave_export,
+    leave_history,
+    leave_test_set,
+    leave_weights,
+    load_data,
+    summarise_classifier,
+)
+from fmx_ml.pipelines.transfer import start_from
+from fmx_ml.results import NeededRun
 from fmx_ml.sinks import EpochMetrics, Sink
 from fmx_ml.trainings import CnnTraining
 
-_CPU = torch.device("cpu")
+_INPUTS = InputCard()
 
 
 def train_cnn(
-    training: CnnTraining, sink: Sink, sources: DataSources, device: torch.device
+    training: CnnTraining,
+    sink: Sink,
+    sources: DataSources,
+    device: torch.device,
+    needed: Sequence[NeededRun] = (),
 ) -> dict[str, Any]:
-    """Trains a convolutional classifier and leaves all that a job or a server needs of it."""
-    sink.phase("data")
-    data = load_half(training.dataset, training.half, training.split_seed, sources)
-    _save_test_set(data, sink)
+    """Trains a convolutional classifier and leaves all that a job or a server needs of it.
+
+    Raises:
+        UserError: the run that it starts from is not there or does not fit.
+    """
+    model = make_model(training, device, needed)
+    data = prepare_data(training, sources, sink)
+    result = learn(model, data, training, sink)
+    return {**conclude(model, data, training, result, sink), **describe_machine(device)}
+
+
+def make_model(
+    training: CnnTraining, device: torch.device, needed: Sequence[NeededRun] = ()
+) -> Cnn:
+    """The network on the device, its weights drawn from the seed or taken from a finished run."""
     weights = torch.Generator().manual_seed(derive_seed(training.seed, "weights"))
-    model = build(training.model, len(data.classes), weights)
+    model = build(training.model, len(HALVES[training.half]), weights)
+    if training.transfer is not None:
+        start_from(model, training.transfer, needed)
+    model.dropout.seed(derive_seed(training.seed, "dropout"), device)
     # Faster convolutions. torch's overloads leave memory_format out.
     model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    return model
+
+
+def prepare_data(training: CnnTraining, sources: DataSources, sink: Sink) -> HalfData:
+    """The training's pictures; those of the test set are left in the sink."""
+    sink.phase("data")
+    data = load_data(training, sources)
+    leave_test_set(data, sink)
+    return data
+
+
+def learn(
+    model: Cnn,
+    data: HalfData,
+    training: CnnTraining,
+    sink: Sink,
+    *,
+    is_hopeless: Callable[[Sequence[EpochMetrics]], bool] = never,
+    may_diverge: bool = False,
+) -> Fit:
+    """Trains the model where it lies, and leaves the history in the sink."""
     sink.phase("training")
-    examples = to_device(data.train, device), to_device(data.val, device)
-    result = fit(model, *examples, training, sink)
-    del examples
-    _save_history(result.history, sink)
-    sink.phase("evaluation")
-    summary = _summarise(model.to(_CPU), data, result, sink)
-    sink.phase("export")
-    check = _export(model, data, training, result, sink)
-    return {
-        **summary,
-        "device": describe_device(device),
-        "export": {
-            "pictures": check.num_pictures,
-            "max_abs_difference": check.max_abs_difference,
-            "different_predictions": check.num_different_predictions,
-        },
-        "environment": describe_environment(),
-    }
+    device = model.denses[-1].weight.device
+    train, val = to_device(data.train, device), to_device(data.val, device)
+    objective = Classification(len(data.classes))
+    if has_fixed_features(model, training):
+        result = fit_last_layer(model, objective, train, val, training, sink)
+    else:
+        result = fit(
+            model,
+            objective,
+            augment(train, training.augmentation, training.seed),
+            val,
+            training,
+            sink,
+            is_hopeless=is_hopeless,
+            may_diverge=may_diverge,
+        )
+    leave_history(result.history, sink)
+    return result
 
 
-def _summarise(model: Cnn, data: HalfData, result: Fit, sink: Sink) -> dict[str, Any]:
-    """The figures of the best and of the last epoch; the model is left with the best weights.
-
-    Everything is measured on the CPU, where the export is compared and served.
-    """
-    check_stop = StopCheck(sink)
-    test = to_device(data.test, _CPU)
-    model.load_state_dict(result.last_weights)
-    last_loss, last_accuracy = measure(model, test, check_stop)
-    model.load_state_dict(result.best_weights)
-    test_loss, test_accuracy = measure(model, test, check_stop)
-    train_loss, train_accuracy = measure(model, to_device(data.train, _CPU), check_stop)
-    probabilities_NK = predict(model, test)
-    _save_predictions(data, probabilities_NK, sink)
-    predictions_N = probabilities_NK.argmax(1)
-    confusion = count_confusion(data.test.labels_N, predictions_N, len(data.classes))
-    best = _figures(result.history[result.best_epoch - 1])
-    return {
-        "epochs": len(result.history),
-        "best_epoch": result.best_epoch,
-        "stopped_early": result.stopped_early,
-        "seconds": result.seconds,
-        "num_parameters": sum(weight.numel() for weight in model.parameters()),
-        **best,
-        "test_loss": test_loss,
-        "test_accuracy": test_accuracy,
-        "best_weights_train_loss": train_loss,
-        "best_weights_train_accuracy": train_accuracy,
-        "last": {
-            "epoch": len(result.history),
-            **_figures(result.history[-1]),
-            "test_loss": last_loss,
-            "test_accuracy": last_accuracy,
-        },
-        "confusion": confusion,
-        "per_class": score_classes(confusion, data.names),
-        "data": {
-            "dataset": data.dataset,
-            "half": data.half,
-            "source": data.source,
-            "checksums": dict(data.checksums),
-        },
-    }
-
-
-def _figures(metrics: EpochMetrics) -> dict[str, float | None]:
-    return metrics.model_dump(include={"train_loss", "train_accuracy", "val_loss", "val_accuracy"})
-
-
-def _export(
+def conclude(
     model: Cnn, data: HalfData, training: CnnTraining, result: Fit, sink: Sink
-) -> ExportCheck:
-    sha256 = save_weights(result.best_weights, sink.path(WEIGHTS_FILE))
-    card = ModelCard(
+) -> dict[str, Any]:
+    """Measures the best epoch and the last, and leaves the best one's files in the sink."""
+    sink.phase("evaluation")
+    summary = summarise_classifier(model.to(CPU), data, result, training, _INPUTS, sink)
+    _leave_feature_maps(model, data.test, sink)
+    sink.phase("export")
+    return {**summary, **leave_export(model, _describe(training, data, result, sink), data, sink)}
+
+
+def _leave_feature_maps(model: Cnn, test: Pictures, sink: Sink) -> None:
+    """Of the first test picture of each class, what leaves each convolution.
+
+    Images uint8 [K, 28, 28] and labels int64 [K]; conv1, conv2, … float32 [K, C, H, W], after the
+    relu and before any pooling.
+    """
+    rows_K = first_of_each(test.labels_N, 1)
+    pictures = Pictures(test.images_NHW[rows_K], test.labels_N[rows_K])
+    with torch.inference_mode():
+        maps = model.eval().feature_maps(to_device(pictures, CPU).images_NCHW)
+        arrays = {f"conv{n}": maps_KCHW.contiguous().numpy() for n, maps_KCHW in enumerate(maps, 1)}
+    content = save({"images": pictures.images_NHW, "labels": pictures.labels_N, **arrays})
+    sink.path(FEATURE_MAPS_FILE).write_bytes(content)
+    sink.artifact(FEATURE_MAPS_FILE)
+
+
+def _describe(training: CnnTraining, data: HalfData, result: Fit, sink: Sink) -> CnnCard:
+    """Leaves the weights in the sink and gives back the card."""
+    return CnnCard(
         architecture=training.model,
         num_classes=len(data.classes),
         class_names=data.names,
@@ -133,34 +151,5 @@ def _export(
         seed=training.seed,
         split_seed=training.split_seed,
         best_epoch=result.best_epoch,
-        weights_sha256=sha256,
+        weights_sha256=leave_weights(result.best_weights, sink),
     )
-    save_card(card, sink.path(CARD_FILE))
-    check = export_onnx(model, card, data.test, sink.path(ONNX_FILE))
-    for name in (WEIGHTS_FILE, CARD_FILE, ONNX_FILE):
-        sink.artifact(name)
-    return check
-
-
-def _save_test_set(data: HalfData, sink: Sink) -> None:
-    """Images uint8 [N, 28, 28] and labels int64 [N]: equal test sets, equal bytes."""
-    arrays = {"images": data.test.images_NHW, "labels": data.test.labels_N}
-    sink.path(TEST_SET_FILE).write_bytes(save(arrays))
-    sink.artifact(TEST_SET_FILE)
-
-
-def _save_history(history: list[EpochMetrics], sink: Sink) -> None:
-    rows = [list(metrics.model_dump().values()) for metrics in history]
-    write_csv(sink.path(HISTORY_FILE), EpochMetrics.columns(), rows)
-    sink.artifact(HISTORY_FILE)
-
-
-def _save_predictions(data: HalfData, probabilities_NK: NDArray[np.float32], sink: Sink) -> None:
-    """Each test row's label, the label predicted, and that one's probability."""
-    predicted_N, best_N = probabilities_NK.argmax(1).tolist(), probabilities_NK.max(1).tolist()
-    rows = zip(
-        range(len(predicted_N)), data.test.labels_N.tolist(), predicted_N, best_N, strict=True
-    )
-    header = ("row", "label", "predicted", "probability")
-    write_csv(sink.path(PREDICTIONS_FILE), header, rows)
-    sink.artifact(PREDICTIONS_FILE)

@@ -1,12 +1,11 @@
 """A confusion matrix: the classes of the pictures down, what they were taken for across."""
 
-from collections.abc import Sequence
-
 import numpy as np
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
-from fmx_ml.plots.style import HEADER_INCHES, INK, MUTED, make_figure
+from fmx_ml.plots.recipes import Confusion
+from fmx_ml.plots.style import HEADER_INCHES, INK, MUTED, make_figure, place
 
 _CELL_WIDTH, _CELL_HEIGHT = 0.9, 0.75
 _LEFT, _RIGHT, _BOTTOM = 1.55, 1.0, 0.7  # inches for the names and the recalls
@@ -14,16 +13,14 @@ _GAMMA = 0.4  # so that a few errors show beside hundreds of hits
 _DARK = 0.55  # of the colour scale; from there on figures are white
 
 
-def draw_confusion(
-    matrix: Sequence[Sequence[float]], names: Sequence[str], *, title: str, subtitle: str
-) -> Figure:
+def draw_confusion(recipe: Confusion) -> Figure:
     """A square of K x K counts, coloured by their part of the row, with each row's recall."""
-    counts = np.asarray(matrix, dtype=float)
+    counts, names = np.asarray(recipe.counts, dtype=float), recipe.names
     parts = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     across, down = _CELL_WIDTH * len(names), _CELL_HEIGHT * len(names)
     width, height = _LEFT + across + _RIGHT, HEADER_INCHES + down + _BOTTOM
-    figure = make_figure(width, height, title, subtitle)
-    axes = figure.add_axes((_LEFT / width, _BOTTOM / height, across / width, down / height))
+    figure = make_figure(width, height, recipe.title, recipe.subtitle)
+    axes = place(figure, _LEFT, _BOTTOM, across, down)
     scale = PowerNorm(_GAMMA, vmin=0, vmax=1)
     axes.imshow(parts, cmap="Blues", norm=scale, aspect="auto")
     for row, column in np.ndindex(*counts.shape):

@@ -3,13 +3,13 @@
 Legend of shapes: N examples, H W pixels.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from safetensors.numpy import load_file
 
-from fmx_ml.plots.style import HEADER_INCHES, make_figure
+from fmx_ml.plots.recipes import Samples
+from fmx_ml.plots.style import HEADER_INCHES, make_figure, place
 
 _PER_CLASS = 8
 _SIDE, _GAP = 28, 3  # pixels of the data set
@@ -18,20 +18,14 @@ _LEFT, _RIGHT, _BOTTOM = 1.35, 0.2, 0.2  # inches
 _WHITE = 255
 
 
-def draw_samples(
-    images_NHW: NDArray[np.uint8],
-    labels_N: NDArray[np.int64],
-    names: Sequence[str],
-    *,
-    title: str,
-    subtitle: str,
-) -> Figure:
+def draw_samples(recipe: Samples) -> Figure:
     """The first eight pictures of each class, in the data set's order."""
-    sheet_HW = lay_out(images_NHW, labels_N, len(names))
+    test_set, names = load_file(recipe.test_set), recipe.names
+    sheet_HW = lay_out(test_set["images"], test_set["labels"], len(names))
     down, across = (_INCHES_PER_PIXEL * pixels for pixels in sheet_HW.shape)
     width, height = _LEFT + across + _RIGHT, HEADER_INCHES + down + _BOTTOM
-    figure = make_figure(width, height, title, subtitle)
-    axes = figure.add_axes((_LEFT / width, _BOTTOM / height, across / width, down / height))
+    figure = make_figure(width, height, recipe.title, recipe.subtitle)
+    axes = place(figure, _LEFT, _BOTTOM, across, down)
     axes.imshow(sheet_HW, cmap="gray", vmin=0, vmax=_WHITE, interpolation="none")
     axes.set_xticks([])
     axes.set_yticks([row * (_SIDE + _GAP) + _SIDE / 2 for row in range(len(names))], names)

@@ -57,3 +57,9 @@ def shared(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> G
     settings = Settings(data_dir=folder, port=0, lease_seconds=LEASE_SECONDS)
     with serve(settings, folder) as service:
         yield service
+
+
+@pytest.fixture(scope="module", params=["predict", "feature-maps"])
+def pictures_path(request: pytest.FixtureRequest, model_id: str) -> str:
+    """Each path that takes pictures."""
+    return f"/v1/models/{model_id}/{request.param}"

@@ -3,6 +3,7 @@
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,9 +22,11 @@ from fmx_ml.engine.evaluate import predict, to_device
 from fmx_ml.errors import DataUnavailableError
 from fmx_ml.export import export_onnx, save_card, save_weights
 from fmx_ml.files import CARD_FILE, ONNX_FILE, TEST_SET_FILE, WEIGHTS_FILE
-from fmx_ml.model_card import ModelCard, outputs_of
+from fmx_ml.model_card import CnnCard, MlpCard, outputs_of
 from fmx_ml.models import build
-from fmx_ml.specs import CnnSpec, Half
+from fmx_ml.models.cnn import Cnn
+from fmx_ml.models.mlp import Mlp
+from fmx_ml.specs import CnnSpec, Half, MlpSpec
 from fmx_store.settings import get_settings
 
 PER_CLASS = 40
@@ -52,16 +55,18 @@ def real_test_pictures(cache: Path) -> Pictures:
         miss(str(error))
 
 
-def make_model_files(folder: Path, half: Half, seed: int) -> ModelFiles:
+def make_model_files(
+    folder: Path, half: Half, seed: int, spec: CnnSpec | MlpSpec | None = None
+) -> ModelFiles:
     """A model of a half of the real data set, its test set 40 pictures a class."""
     try:
         test = take_first(load_half("fashion-mnist", half, 0, sources(folder)).test, PER_CLASS)
     except DataUnavailableError as error:
         miss(str(error))
-    spec = CnnSpec(conv_layers=1, channels=(4,))
-    model = build(spec, 5, torch.Generator().manual_seed(seed)).eval()
-    card = ModelCard(
-        architecture=spec,
+    spec = spec or CnnSpec(conv_layers=1, channels=(4,))
+    model = _build(spec, seed)
+    card = _describe(
+        spec,
         num_classes=5,
         class_names=names_of("fashion-mnist", half),
         class_indices=HALVES[half],
@@ -82,8 +87,25 @@ def make_model_files(folder: Path, half: Half, seed: int) -> ModelFiles:
         files={name: (folder / name).read_bytes() for name in names},
         half=half,
         test=test,
-        probabilities_NK=predict(model, to_device(test, torch.device("cpu"))),
+        probabilities_NK=predict(model, to_device(test, torch.device("cpu")), card.num_classes),
     )
+
+
+def _build(spec: CnnSpec | MlpSpec, seed: int) -> Cnn | Mlp:
+    generator = torch.Generator().manual_seed(seed)
+    match spec:
+        case CnnSpec():
+            return build(spec, 5, generator).eval()
+        case MlpSpec():
+            return build(spec, 5, generator).eval()
+
+
+def _describe(spec: CnnSpec | MlpSpec, **said: Any) -> CnnCard | MlpCard:
+    match spec:
+        case CnnSpec():
+            return CnnCard(architecture=spec, **said)
+        case MlpSpec():
+            return MlpCard(architecture=spec, **said)
 
 
 def png(picture_HW: NDArray[np.uint8]) -> bytes:

@@ -50,6 +50,7 @@ NOT_FOUND = [
     ("GET", f"{RUN}/metrics"),
     ("GET", MODEL),
     ("POST", f"{MODEL}/predict"),
+    ("POST", f"{MODEL}/feature-maps"),
     ("GET", "/v1/kinds/q9"),
     ("GET", "/v1"),
     ("GET", "/v1/jobs/"),

@@ -220,31 +220,31 @@ BAD_REQUESTS: list[tuple[Any, list[str]]] = [
 
 @pytest.mark.parametrize(("body", "places"), BAD_REQUESTS, ids=lambda value: repr(value)[:50])
 def test_bad_pixels_and_rows(
-    shared: Service, predict_path: str, body: Any, places: list[str]
+    shared: Service, pictures_path: str, body: Any, places: list[str]
 ) -> None:
-    answer = shared.client.post(predict_path, json=body)
+    answer = shared.client.post(pictures_path, json=body)
     problem(answer, 422, "invalid")
     assert pointers(answer) == places
 
 
-def test_no_json(shared: Service, predict_path: str) -> None:
+def test_no_json(shared: Service, pictures_path: str) -> None:
     headers = {"Content-Type": "application/json"}
     for body in (b"", b"{", b'{"test_rows": [NaN]}', b'{"test_rows": [0], "test_rows": [1]}'):
-        answer = shared.client.post(predict_path, content=body, headers=headers)
+        answer = shared.client.post(pictures_path, content=body, headers=headers)
         problem(answer, 400, "bad_json")
     too_long = b'{"test_rows": [0]}' + b" " * 2_000_000
-    answer = shared.client.post(predict_path, content=too_long, headers=headers)
+    answer = shared.client.post(pictures_path, content=too_long, headers=headers)
     problem(answer, 413, "too_large")
 
 
-def test_other_media_types(shared: Service, predict_path: str) -> None:
+def test_other_media_types(shared: Service, pictures_path: str) -> None:
     for content_type in ("image/png", "application/x-www-form-urlencoded", "text/plain"):
         answer = shared.client.post(
-            predict_path, content=b"x", headers={"Content-Type": content_type}
+            pictures_path, content=b"x", headers={"Content-Type": content_type}
         )
         problem(answer, 415, "unsupported_media_type")
         assert answer.headers["accept"] == "application/json, multipart/form-data"
-    problem(shared.client.post(predict_path), 415, "unsupported_media_type")
+    problem(shared.client.post(pictures_path), 415, "unsupported_media_type")
 
 
 def test_a_model_whose_export_has_gone(service: Service, made: ModelFiles) -> None:

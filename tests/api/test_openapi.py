@@ -44,6 +44,7 @@ PATHS = {
     "/v1/models",
     "/v1/models/{model_id}",
     "/v1/models/{model_id}/predict",
+    "/v1/models/{model_id}/feature-maps",
 }
 
 
@@ -129,14 +130,15 @@ def test_examples_of_jobs_work(shared: Service, path: str) -> None:
         assert answer.is_success, answer.text
 
 
-def test_examples_of_predictions_work(
-    service: Service, tmp_path_factory: pytest.TempPathFactory
+@pytest.mark.parametrize("what", ["predict", "feature-maps"])
+def test_examples_of_pictures_work(
+    service: Service, tmp_path_factory: pytest.TempPathFactory, what: str
 ) -> None:
     made = make_model_files(tmp_path_factory.mktemp("model"), "fm1", seed=0)
     job_id = service.run_to_success(files=made.files, model=True)
     model_id = service.get(f"/v1/jobs/{job_id}")["models"][0]
-    for example in request_examples("/v1/models/{model_id}/predict"):
-        answer = service.client.post(f"/v1/models/{model_id}/predict", json=example)
+    for example in request_examples(f"/v1/models/{{model_id}}/{what}"):
+        answer = service.client.post(f"/v1/models/{model_id}/{what}", json=example)
         assert answer.is_success, answer.text
 
 

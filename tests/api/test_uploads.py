@@ -22,11 +22,11 @@ CUT = png(np.zeros((99, 99), np.uint8))[:-30]
     [(b"", "empty_file"), (b"hello", "not_a_picture"), (CUT, "broken_picture")],
 )
 def test_a_bad_file_is_pointed_to(
-    shared: Service, predict_path: str, made: ModelFiles, content: bytes, code: str
+    shared: Service, pictures_path: str, made: ModelFiles, content: bytes, code: str
 ) -> None:
     good = png(made.test.images_NHW[0])
     files = [("files", ("good.png", good)), ("files", ("bad.png", content))]
-    answer = shared.client.post(predict_path, files=files)
+    answer = shared.client.post(pictures_path, files=files)
     problem(answer, 422, "invalid")
     (item,) = answer.json()["errors"]
     assert (item["pointer"], item["code"]) == ("/files/1", code)
@@ -56,17 +56,19 @@ BAD_FORMS: list[tuple[bytes, int, str]] = [
 
 
 @pytest.mark.parametrize(("form", "status", "code"), BAD_FORMS, ids=lambda value: repr(value)[:40])
-def test_bad_forms(shared: Service, predict_path: str, form: bytes, status: int, code: str) -> None:
-    answer = shared.client.post(predict_path, content=form, headers=FORM)
+def test_bad_forms(
+    shared: Service, pictures_path: str, form: bytes, status: int, code: str
+) -> None:
+    answer = shared.client.post(pictures_path, content=form, headers=FORM)
     problem(answer, status, code)
 
 
 @pytest.mark.parametrize("parameters", ["", "; boundary=", "; boundary=" + "x" * 300])
 def test_a_form_without_a_good_boundary(
-    shared: Service, predict_path: str, parameters: str
+    shared: Service, pictures_path: str, parameters: str
 ) -> None:
     headers = {"Content-Type": f"multipart/form-data{parameters}"}
-    answer = shared.client.post(predict_path, content=END, headers=headers)
+    answer = shared.client.post(pictures_path, content=END, headers=headers)
     problem(answer, 400, "bad_form")
 
 

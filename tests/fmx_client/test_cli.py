@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from http_service import Service, epoch
+from model_files import make_model_files, png
 from services import ROOT, free_port
 from typer.testing import CliRunner
 
@@ -29,6 +30,7 @@ COMMANDS = [
     ["artifacts", "list"],
     ["artifacts", "get"],
     ["predict"],
+    ["feature-maps"],
     ["cancel"],
     ["retry"],
     ["delete"],
@@ -321,6 +323,38 @@ def test_no_model_is_said(fmx: Fmx) -> None:
     assert done.status == 1
     assert done.err == "fmx: there is no model yet: it takes a job that succeeded\n"
     assert fmx("models").out == "no models\n"
+
+
+def test_feature_maps_are_drawn_into_a_file(service: Service, fmx: Fmx, tmp_path: Path) -> None:
+    made = make_model_files(tmp_path, "fm1", seed=6)
+    out, picture = tmp_path / "maps.png", tmp_path / "shoe.png"
+    picture.write_bytes(png(made.test.images_NHW[4]))
+    assert "no model yet" in fmx("feature-maps", "last", str(picture), f"--out={out}").err
+    service.run_to_success(files=made.files, model=True)
+    (model,) = fmx("models", "--json").value["items"]
+
+    said = fmx("feature-maps", "last", str(picture), f"--out={out}")
+    assert (said.status, said.out) == (0, f"{out}\n")
+    sheet = out.read_bytes()
+    assert sheet.startswith(b"\x89PNG")
+    again = tmp_path / "again.png"
+    by_row = ["feature-maps", model["id"], "--test-row=4", "--layers=conv1", f"--out={again}"]
+    assert fmx(*by_row, "--json").value == {"model": model["id"], "file": str(again)}
+    assert again.read_bytes() == sheet
+
+    wrong = fmx("feature-maps", "last", str(picture), "--layers=conv9", f"--out={out}")
+    assert (wrong.status, wrong.out) == (2, "")
+    assert "'conv9' is none of conv1" in wrong.err
+    assert fmx("feature-maps", "last", str(picture), f"--out={tmp_path}").status == 1
+    assert out.read_bytes() == sheet
+
+
+@pytest.mark.parametrize(
+    "arguments", [["last"], ["last", "--out=x.png"], ["last", "none.png", "--out=x.png"]]
+)
+def test_feature_maps_want_a_picture_and_a_file(nowhere: Fmx, arguments: list[str]) -> None:
+    done = nowhere("feature-maps", *arguments)
+    assert (done.status, done.out) == (2, "")
 
 
 def test_kinds_and_version(fmx: Fmx) -> None:

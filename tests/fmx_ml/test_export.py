@@ -17,7 +17,7 @@ from fmx_ml.engine.evaluate import predict, to_device
 from fmx_ml.errors import ExportError
 from fmx_ml.export import export_onnx, load_card, load_model, run_onnx, save_card, save_weights
 from fmx_ml.files import CARD_FILE, ONNX_FILE, WEIGHTS_FILE
-from fmx_ml.model_card import ModelCard, outputs_of
+from fmx_ml.model_card import CnnCard, outputs_of
 from fmx_ml.models import build
 from fmx_ml.models.cnn import Cnn
 from fmx_ml.onnx_graph import Weights, make_onnx
@@ -32,8 +32,8 @@ ARCHITECTURES = [
 ]
 
 
-def make_card(architecture: CnnSpec, sha256: str = "0" * 64) -> ModelCard:
-    return ModelCard(
+def make_card(architecture: CnnSpec, sha256: str = "0" * 64) -> CnnCard:
+    return CnnCard(
         architecture=architecture,
         num_classes=5,
         class_names=("a", "b", "c", "d", "e"),
@@ -118,7 +118,7 @@ def test_equal_weights_equal_bytes(small: HalfData, tmp_path: Path) -> None:
 def test_an_export_that_disagrees_is_refused(
     small: HalfData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float
 ) -> None:
-    def make_wrong(card: ModelCard, weights: Weights) -> onnx.ModelProto:
+    def make_wrong(card: CnnCard, weights: Weights) -> onnx.ModelProto:
         wrong = weights["fc2.bias"].copy()
         wrong[0] += value
         return make_onnx(card, {**weights, "fc2.bias": wrong})

@@ -1,0 +1,193 @@
+"""What the pipelines of classifiers share: their data, their figures, their files.
+
+Legend of shapes: N examples, H W pixels, K classes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import save
+
+from fmx_ml.data.loader import HalfData, load_half
+from fmx_ml.data.sources import DataSources, Pictures
+from fmx_ml.data.split import take_fraction
+from fmx_ml.engine.device import describe_device
+from fmx_ml.engine.evaluate import count_confusion, measure, predict, score_classes, to_device
+from fmx_ml.engine.stop import StopCheck
+from fmx_ml.engine.train import Fit, Weights
+from fmx_ml.environment import describe_environment
+from fmx_ml.errors import UserError
+from fmx_ml.export import ExportCheck, export_onnx, save_card, save_weights
+from fmx_ml.files import (
+    CARD_FILE,
+    HISTORY_FILE,
+    ONNX_FILE,
+    PREDICTIONS_FILE,
+    TEST_SET_FILE,
+    WEIGHTS_FILE,
+    write_csv,
+)
+from fmx_ml.model_card import CnnCard, InputCard, MlpCard
+from fmx_ml.models.cnn import Cnn
+from fmx_ml.models.mlp import Mlp
+from fmx_ml.results import NeededRun
+from fmx_ml.sinks import EpochMetrics, Sink
+from fmx_ml.trainings import CnnTraining, MlpTraining, training_hash
+
+CPU = torch.device("cpu")
+
+
+def require_run(source: str, needed: Sequence[NeededRun]) -> NeededRun:
+    """The needed run whose training has the hash. Raises UserError where there is none."""
+    for run in needed:
+        if training_hash(run.outcome.training) == source:
+            return run
+    names = ", ".join(run.outcome.name for run in needed) or "none"
+    raise UserError(f"the run to start from, of training {source:.12}, is missing; given: {names}")
+
+
+def load_data(training: CnnTraining | MlpTraining, sources: DataSources) -> HalfData:
+    """The half's pictures, of those to learn from only the part that the training asks for.
+
+    Raises:
+        DataUnavailableError: no verified copy of the data set can be had.
+    """
+    data = load_half(training.dataset, training.half, training.split_seed, sources)
+    rows = take_fraction(data.train.labels_N, training.fraction_percent, training.split_seed)
+    part = Pictures(images_NHW=data.train.images_NHW[rows], labels_N=data.train.labels_N[rows])
+    return replace(data, train=part)
+
+
+def summarise_fit(result: Fit) -> dict[str, Any]:
+    """The figures of a training itself: epochs, and those of the best epoch and of the last.
+
+    `last` is left without what has to be measured.
+    """
+    return {
+        "epochs": len(result.history),
+        "best_epoch": result.best_epoch,
+        "stopped_early": result.stopped_early,
+        "seconds": result.seconds,
+        **_figures(result.history[result.best_epoch - 1]),
+        "last": {"epoch": len(result.history), **_figures(result.history[-1])},
+    }
+
+
+def _figures(metrics: EpochMetrics) -> dict[str, float | None]:
+    return metrics.model_dump(include={"train_loss", "train_accuracy", "val_loss", "val_accuracy"})
+
+
+def summarise_classifier(
+    model: Cnn | Mlp,
+    data: HalfData,
+    result: Fit,
+    training: CnnTraining | MlpTraining,
+    inputs: InputCard,
+    sink: Sink,
+) -> dict[str, Any]:
+    """The figures of the best and of the last epoch; the model is left with the best weights.
+
+    Everything is measured on the CPU, where the export is compared and served. The predictions of
+    the test set are left in the sink.
+    """
+    check_stop, num_classes = StopCheck(sink), len(data.classes)
+    test, train = to_device(data.test, CPU, inputs), to_device(data.train, CPU, inputs)
+    model.load_state_dict(result.last_weights)
+    last_loss, last_accuracy = measure(model, test, check_stop, num_classes)
+    model.load_state_dict(result.best_weights)
+    test_loss, test_accuracy = measure(model, test, check_stop, num_classes)
+    train_loss, train_accuracy = measure(model, train, check_stop, num_classes)
+    probabilities_NK = predict(model, test, num_classes)
+    _save_predictions(data, probabilities_NK, sink)
+    confusion = count_confusion(data.test.labels_N, probabilities_NK.argmax(1), num_classes)
+    summary = summarise_fit(result)
+    summary["last"] |= {"test_loss": last_loss, "test_accuracy": last_accuracy}
+    return {
+        **summary,
+        "num_parameters": sum(weight.numel() for weight in model.parameters()),
+        "test_loss": test_loss,
+        "test_accuracy": test_accuracy,
+        "best_weights_train_loss": train_loss,
+        "best_weights_train_accuracy": train_accuracy,
+        "confusion": confusion,
+        "per_class": score_classes(confusion, data.names),
+        **describe_data(data, training),
+    }
+
+
+def describe_data(data: HalfData, training: CnnTraining | MlpTraining) -> dict[str, Any]:
+    """Which pictures, how many of them were learnt from, and where they came from."""
+    return {
+        "fraction_percent": training.fraction_percent,
+        "num_train": len(data.train.labels_N),
+        "data": {
+            "dataset": data.dataset,
+            "half": data.half,
+            "source": data.source,
+            "checksums": dict(data.checksums),
+        },
+    }
+
+
+def describe_machine(device: torch.device) -> dict[str, Any]:
+    """The device that trained and the environment."""
+    return {"device": describe_device(device), "environment": describe_environment()}
+
+
+def leave_weights(weights: Weights, sink: Sink) -> str:
+    """Leaves the weights in the sink; gives back the file's sha256 in hex."""
+    sha256 = save_weights(weights, sink.path(WEIGHTS_FILE))
+    sink.artifact(WEIGHTS_FILE)
+    return sha256
+
+
+def leave_export(
+    model: Cnn | Mlp, card: CnnCard | MlpCard, data: HalfData, sink: Sink
+) -> dict[str, Any]:
+    """Leaves card and ONNX export in the sink; gives back how the export compares with torch.
+
+    Raises:
+        ExportError: it differs.
+    """
+    save_card(card, sink.path(CARD_FILE))
+    check = export_onnx(model, card, data.test, sink.path(ONNX_FILE))
+    for name in (CARD_FILE, ONNX_FILE):
+        sink.artifact(name)
+    return {"export": _describe_check(check)}
+
+
+def _describe_check(check: ExportCheck) -> dict[str, Any]:
+    return {
+        "pictures": check.num_pictures,
+        "max_abs_difference": check.max_abs_difference,
+        "different_predictions": check.num_different_predictions,
+    }
+
+
+def leave_test_set(data: HalfData, sink: Sink) -> None:
+    """Images uint8 [N, 28, 28] and labels int64 [N]: equal test sets, equal bytes."""
+    arrays = {"images": data.test.images_NHW, "labels": data.test.labels_N}
+    sink.path(TEST_SET_FILE).write_bytes(save(arrays))
+    sink.artifact(TEST_SET_FILE)
+
+
+def leave_history(history: Sequence[EpochMetrics], sink: Sink) -> None:
+    """The figures of each epoch as CSV."""
+    rows = [list(metrics.model_dump().values()) for metrics in history]
+    write_csv(sink.path(HISTORY_FILE), EpochMetrics.columns(), rows)
+    sink.artifact(HISTORY_FILE)
+
+
+def _save_predictions(data: HalfData, probabilities_NK: NDArray[np.float32], sink: Sink) -> None:
+    """Each test row's label, the label predicted, and that one's probability."""
+    predicted_N, best_N = probabilities_NK.argmax(1).tolist(), probabilities_NK.max(1).tolist()
+    rows = zip(
+        range(len(predicted_N)), data.test.labels_N.tolist(), predicted_N, best_N, strict=True
+    )
+    header = ("row", "label", "predicted", "probability")
+    write_csv(sink.path(PREDICTIONS_FILE), header, rows)
+    sink.artifact(PREDICTIONS_FILE)

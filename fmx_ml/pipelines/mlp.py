@@ -1,0 +1,126 @@
+"""A multi-layer perceptron: from its training to the files and the summary that it leaves.
+
+Legend of shapes: K classes.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from fmx_ml.data.classes import HALVES
+from fmx_ml.data.loader import HalfData
+from fmx_ml.data.sources import DataSources
+from fmx_ml.engine.evaluate import to_device
+from fmx_ml.engine.objective import Classification
+from fmx_ml.engine.seeding import derive_seed
+from fmx_ml.engine.train import Fit, fit
+from fmx_ml.errors import UserError
+from fmx_ml.export import rebuild
+from fmx_ml.files import CARD_FILE, WEIGHTS_FILE
+from fmx_ml.model_card import MlpCard, input_of, outputs_of
+from fmx_ml.models import build
+from fmx_ml.models.autoencoder import Autoencoder
+from fmx_ml.models.mlp import Mlp
+from fmx_ml.pipelines.common import (
+    CPU,
+    describe_machine,
+    leave_export,
+    leave_history,
+    leave_test_set,
+    leave_weights,
+    load_data,
+    summarise_classifier,
+)
+from fmx_ml.results import NeededRun
+from fmx_ml.sinks import Sink
+from fmx_ml.trainings import AutoencoderTraining, MlpTraining, training_hash
+
+
+def train_mlp(
+    training: MlpTraining,
+    sink: Sink,
+    sources: DataSources,
+    device: torch.device,
+    needed: Sequence[NeededRun],
+) -> dict[str, Any]:
+    """Trains a perceptron and leaves all that a job or a server needs of it.
+
+    Raises:
+        UserError: the autoencoder that it starts from is not there or does not fit.
+    """
+    model = _make_model(training, needed).to(device)
+    sink.phase("data")
+    data = load_data(training, sources)
+    leave_test_set(data, sink)
+    sink.phase("training")
+    card = input_of(training.normalise)
+    examples = to_device(data.train, device, card), to_device(data.val, device, card)
+    result = fit(model, Classification(len(data.classes)), *examples, training, sink)
+    del examples
+    leave_history(result.history, sink)
+    sink.phase("evaluation")
+    summary = summarise_classifier(model.to(CPU), data, result, training, card, sink)
+    sink.phase("export")
+    checked = leave_export(model, _describe(training, data, result, sink), data, sink)
+    return {**summary, **checked, **describe_machine(device)}
+
+
+def _make_model(training: MlpTraining, needed: Sequence[NeededRun]) -> Mlp:
+    """The network on the CPU, its weights drawn from the seed or copied from an encoder."""
+    weights = torch.Generator().manual_seed(derive_seed(training.seed, "weights"))
+    model = build(training.model, len(HALVES[training.half]), weights)
+    if training.encoder is not None:
+        encoder = _require_encoder(training, training.encoder, needed)
+        for dense, source in zip(model.denses, encoder.encoders, strict=True):
+            dense.load_state_dict(source.state_dict())  # which copies
+    return model
+
+
+def _require_encoder(
+    training: MlpTraining, wanted: str, needed: Sequence[NeededRun]
+) -> Autoencoder:
+    """The autoencoder whose training has the hash `wanted`. Raises UserError."""
+    found = [run for run in needed if training_hash(run.outcome.training) == wanted]
+    if not found:
+        raise UserError(
+            f"the autoencoder {wanted[:12]}… to start from is not among the needed runs"
+        )
+    source = found[0].outcome.training
+    if not isinstance(source, AutoencoderTraining):
+        raise UserError(f"the run {found[0].outcome.name} to start from trained no autoencoder")
+    if source.model.structure != training.model.structure:
+        raise UserError(
+            f"the autoencoder's layers {_sizes(source)} are not the perceptron's {_sizes(training)}"
+        )
+    if source.normalise != training.normalise:
+        raise UserError(
+            f"the autoencoder learnt pixels normalised as {source.normalise!r}, "
+            f"the perceptron would take them as {training.normalise!r}"
+        )
+    model = rebuild(found[0].files[CARD_FILE], found[0].files[WEIGHTS_FILE])
+    if not isinstance(model, Autoencoder):
+        raise UserError(f"the run {found[0].outcome.name} to start from left no autoencoder")
+    return model
+
+
+def _sizes(training: AutoencoderTraining | MlpTraining) -> str:
+    return "-".join(map(str, training.model.sizes))
+
+
+def _describe(training: MlpTraining, data: HalfData, result: Fit, sink: Sink) -> MlpCard:
+    """Leaves the weights in the sink and gives back the card."""
+    return MlpCard(
+        architecture=training.model,
+        input=input_of(training.normalise),
+        num_classes=len(data.classes),
+        class_names=data.names,
+        class_indices=data.classes,
+        outputs=outputs_of(training.model, len(data.classes)),
+        dataset=training.dataset,
+        half=training.half,
+        seed=training.seed,
+        split_seed=training.split_seed,
+        best_epoch=result.best_epoch,
+        weights_sha256=leave_weights(result.best_weights, sink),
+    )

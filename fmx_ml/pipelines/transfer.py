@@ -1,0 +1,56 @@
+"""Starting from the weights of a finished run (report, section 5)."""
+
+from collections.abc import Sequence
+
+from pydantic import ValidationError
+
+from fmx_ml.errors import UserError
+from fmx_ml.export import rebuild
+from fmx_ml.files import CARD_FILE, WEIGHTS_FILE
+from fmx_ml.models.cnn import Cnn
+from fmx_ml.pipelines.common import require_run
+from fmx_ml.results import NeededRun
+from fmx_ml.specs import CnnSpec
+from fmx_ml.trainings import Transfer
+
+
+def start_from(model: Cnn, transfer: Transfer, needed: Sequence[NeededRun]) -> None:
+    """Gives the model all of the source's weights but the last dense layer's, which it keeps.
+
+    With `trained: last_layer` all other layers are frozen.
+
+    Raises:
+        UserError: no needed run has the source's training, its files are gone, or its network has
+            another shape.
+        ExportError: the source's weights are not those that its card describes.
+    """
+    run = require_run(transfer.source, needed)
+    source = _load(run)
+    if _shape(source.spec) != _shape(model.spec):
+        raise UserError(
+            f"the weights of run {run.outcome.name} do not fit: "
+            f"its network is {source.spec!r}, this one {model.spec!r}"
+        )
+    last = f"fc{len(model.denses)}."
+    weights = {name: w for name, w in source.state_dict().items() if not name.startswith(last)}
+    model.load_state_dict(weights, strict=False)
+    if transfer.trained == "last_layer":
+        model.freeze()
+
+
+def _load(run: NeededRun) -> Cnn:
+    name = run.outcome.name
+    try:
+        source = rebuild(run.files[CARD_FILE], run.files[WEIGHTS_FILE])
+    except (KeyError, FileNotFoundError) as error:
+        raise UserError(f"run {name}, to start from, has no weights any more") from error
+    except ValidationError as error:
+        raise UserError(f"the {CARD_FILE} of run {name} can't be read") from error
+    if not isinstance(source, Cnn):
+        raise UserError(f"run {name}, to start from, is no convolutional network")
+    return source
+
+
+def _shape(spec: CnnSpec) -> tuple[object, ...]:
+    """What two networks must share for one to take the other's weights; dropout has none."""
+    return spec.layers(), spec.dense_layers, spec.batch_norm

@@ -1,0 +1,136 @@
+"""A figure against a percentage: the mean over the seeds, and how far they lie apart."""
+
+from collections.abc import Sequence
+from statistics import fmean, stdev
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+
+from fmx_ml.plots.curves import scale_log
+from fmx_ml.plots.recipes import Lines, Series
+from fmx_ml.plots.style import (
+    HEADER_INCHES,
+    LAYOUT_DPI,
+    MUTED,
+    PAGE_WIDTH,
+    SERIES_COLOURS,
+    SMALL,
+    make_figure,
+    measure,
+    place,
+    say_empty,
+    wrap,
+)
+
+_HEIGHT = 4.8  # inches, unless the names need more
+_LEFT, _BOTTOM, _LEADER, _RIGHT = 0.9, 0.85, 0.35, 0.15  # inches; the leaders go to the names
+_MAX_NAME = 1.75  # inches of a line of a series's name
+_NAME_ROOM, _NAME_GAP = 0.4, 0.06  # inches for two lines of a name, and between names
+_MAX_MARKED = 30  # points of a line that still get a marker
+_DASHES = (0, (4, 2))
+_WIDE_RATIO = 4  # a logarithmic axis over less has no room for 1, 2 and 5
+
+
+def draw_lines(recipe: Lines) -> Figure:
+    """A line a series, named at the right; a band of ± one deviation where there are seeds."""
+    drawn = [series for series in recipe.series if series.x and series.y]
+    height = max(_HEIGHT, HEADER_INCHES + _BOTTOM + len(drawn) * _NAME_ROOM)
+    figure = make_figure(PAGE_WIDTH, height, recipe.title, recipe.subtitle)
+    names = [_write_name(figure, series) for series in drawn]
+    sizes = [measure(name) for name in names]
+    room = max((width for width, _ in sizes), default=0) + _LEADER + _RIGHT
+    axes = place(
+        figure, _LEFT, _BOTTOM, PAGE_WIDTH - _LEFT - room, height - HEADER_INCHES - _BOTTOM
+    )
+    axes.set_xlabel(recipe.x_label)
+    axes.set_ylabel(recipe.y_label)
+    if not drawn:
+        say_empty(axes)
+        return figure
+    for series in drawn:
+        _draw_series(axes, series)
+    _scale(axes, drawn, log_y=recipe.log_y)
+    _connect(axes, drawn, names, [high for _, high in sizes])
+    _explain(figure, drawn)
+    return figure
+
+
+def spread_out(
+    wanted: Sequence[float], sizes: Sequence[float], low: float, high: float
+) -> list[float]:
+    """Where the middles of things of these sizes go, near where they are wanted, but apart."""
+    order = sorted(range(len(wanted)), key=lambda i: wanted[i])
+    placed = list(wanted)
+    for i in order:
+        placed[i] = max(placed[i], low + sizes[i] / 2)
+        low = placed[i] + sizes[i] / 2
+    for i in reversed(order):
+        placed[i] = min(placed[i], high - sizes[i] / 2)
+        high = placed[i] - sizes[i] / 2
+    return placed
+
+
+def _write_name(figure: Figure, series: Series) -> Text:
+    """A series's name, not yet in its place, in two lines at most."""
+    name = figure.text(
+        0, 0, series.label, color=_colour(series), fontsize=9, fontweight="bold", va="center"
+    )
+    wrap(name, _MAX_NAME, 2)
+    return name
+
+
+def _colour(series: Series) -> str:
+    return SERIES_COLOURS[series.group % len(SERIES_COLOURS)]
+
+
+def _means(series: Series) -> list[float]:
+    return [fmean(values) for values in zip(*series.y, strict=True)]
+
+
+def _draw_series(axes: Axes, series: Series) -> None:
+    """The mean as a line, with markers where they do not touch; the deviation behind it."""
+    means, colour = _means(series), _colour(series)
+    if len(series.y) > 1:
+        _draw_deviation(axes, series, means)
+    axes.plot(
+        series.x, means, color=colour, linewidth=1.7, linestyle=_DASHES if series.dashed else "-",
+        marker="o" if len(means) <= _MAX_MARKED else "", markersize=4,
+        markerfacecolor="white" if series.dashed else colour,
+    )  # fmt: skip
+
+
+def _draw_deviation(axes: Axes, series: Series, means: Sequence[float]) -> None:
+    deviations = [stdev(values) for values in zip(*series.y, strict=True)]
+    colour = _colour(series)
+    if len(means) == 1:
+        axes.errorbar(series.x, means, deviations, color=colour, capsize=3, linewidth=1)
+        return
+    low = [mean - deviation for mean, deviation in zip(means, deviations, strict=True)]
+    high = [mean + deviation for mean, deviation in zip(means, deviations, strict=True)]
+    axes.fill_between(series.x, low, high, color=colour, alpha=0.16, linewidth=0)
+
+
+def _scale(axes: Axes, drawn: Sequence[Series], *, log_y: bool) -> None:
+    xs = sorted({x for series in drawn for x in series.x})
+    margin = 0.02 * (xs[-1] - xs[0]) or 1
+    axes.set_xlim(xs[0] - margin, xs[-1] + margin)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10, min_n_ticks=1))
+    if len(xs) == 1:
+        axes.set_xticks(xs, [f"{xs[0]:g}"])
+    axes.grid(visible=True, axis="y")
+    values = [value for series in drawn for line in series.y for value in line]
+    if log_y and min(values) > 0:
+        scale_log(axes)
+        axes.set_ylim(min(values) / 1.1, max(values) * 1.1)
+        if max(values) < _WIDE_RATIO * min(values):
+            axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
+            axes.yaxis.set_major_formatter(StrMethodFormatter("{x:.4g}"))
+
+
+def _connect(
+    axes: Axes, drawn: Sequence[Series], names: Sequence[Text], heights: Sequence[float]
+) -> None:
+    """Puts the names at the right, each as high as its line ends or next to it, and joins them."""
+    figure_height = axes.figure.bbox.height / LAYOUT_DPI

@@ -1,0 +1,99 @@
+"""What a job's trainings come to: counted and summed by the database, in two queries for any list.
+
+A job may have hundreds of runs and a list many jobs, so no run is read one by one.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import func
+from sqlalchemy import select as sql_select
+from sqlmodel import col, select
+
+from fmx_store.database import Database
+from fmx_store.states import ACTIVE, ENDED, Role, State
+from fmx_store.tables import Run
+
+
+@dataclass(frozen=True)
+class Group:
+    """The trainings of a job that are in one state; `seconds` sums the paces that are known."""
+
+    num_runs: int
+    epochs_done: int
+    epochs_total: int
+    num_paced: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Tally:
+    """A job's trainings by state, and what the first active one does."""
+
+    groups: Mapping[State, Group] = field(default_factory=dict[State, Group])
+    phase: str | None = None
+
+    def count(self, state: State) -> int:
+        """How many are in a state."""
+        return self.groups[state].num_runs if state in self.groups else 0
+
+    @property
+    def num_active(self) -> int:
+        """How many a worker holds."""
+        return sum(self.count(state) for state in ACTIVE)
+
+    @property
+    def have_ended(self) -> bool:
+        """Whether nothing more will happen to any of them."""
+        return self.groups.keys() <= ENDED
+
+    @property
+    def epochs_done(self) -> int:
+        """Epochs that were trained."""
+        return sum(group.epochs_done for group in self.groups.values())
+
+    @property
+    def epochs_total(self) -> int:
+        """Epochs at most."""
+        return sum(group.epochs_total for group in self.groups.values())
+
+    @property
+    def epochs_left(self) -> int:
+        """Epochs at most of those that have not ended."""
+        left = [group for state, group in self.groups.items() if state not in ENDED]
+        return sum(group.epochs_total - group.epochs_done for group in left)
+
+    @property
+    def seconds_per_epoch(self) -> float | None:
+        """The mean over those whose pace is known."""
+        num_paced = sum(group.num_paced for group in self.groups.values())
+        seconds = sum(group.seconds for group in self.groups.values())
+        return seconds / num_paced if num_paced else None
+
+
+def tally_jobs(db: Database, job_ids: Sequence[str]) -> dict[str, Tally]:
+    """The tally of each job."""
+    mine = (col(Run.job_id).in_(job_ids), col(Run.role) == Role.TRAINING)
+    counted = (
+        sql_select(
+            col(Run.job_id),
+            col(Run.state),
+            func.count(),
+            func.sum(Run.epochs_done),
+            func.sum(Run.epochs_total),
+            func.count(col(Run.seconds_per_epoch)),
+            func.coalesce(func.sum(Run.seconds_per_epoch), 0.0),
+        )
+        .where(*mine)
+        .group_by(col(Run.job_id), col(Run.state))
+    )
+    active = select(Run.job_id, Run.phase).where(*mine, col(Run.state).in_(ACTIVE))
+    groups = defaultdict[str, dict[State, Group]](dict)
+    with db.read() as session:
+        rows: Sequence[Any] = session.connection().execute(counted).all()
+        for job_id, state, *sums in rows:
+            groups[job_id][state] = Group(*sums)
+        phases = dict(session.exec(active.order_by(col(Run.position).desc())).all())
+    return {job_id: Tally(groups[job_id], phases.get(job_id)) for job_id in job_ids}
