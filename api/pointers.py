@@ -10,7 +10,7 @@ from pydantic import ValidationError
 MAX_ERRORS = 50  # of one answer; a body of 256 KB can hold thousands
 
 _Location: TypeAlias = tuple[str | int, ...]
-_Item: TypeAlias = Mapping[str, Any]  # an error as pydantic tells it
+_Item: TypeAlias = dict[str, Any]  # an error as pydantic tells it
 
 _REQUEST_MARKS = {"query": "?", "header": "header ", "path": "path "}
 
@@ -52,13 +52,14 @@ def _of_meant_branches(found: Sequence[_Item], value: Any) -> list[_Item]:
     branches = defaultdict[_Location, list[_Item]](list)
     for item in found:
         branches[_find_union(item, value)].append(item)
-    kept: list[_Item] = []
+    dropped: set[int] = set()
     for union, items in branches.items():
-        others = [i for i in items if union and _is_of_other_shape(i, union)]
-        meant = [item for item in items if item not in others]
-        alternatives = "; or: ".join(_detail(item) for item in others)
-        kept += meant or [{**others[0], "msg": alternatives}]
-    return sorted(kept, key=[item["loc"] for item in found].index)
+        others = [item for item in items if union and _is_of_other_shape(item, union)]
+        if len(others) == len(items) > 0:
+            others[0]["msg"] = "; or: ".join(_detail(item) for item in others)
+            del others[0]
+        dropped.update(map(id, others))
+    return [item for item in found if id(item) not in dropped]
 
 
 def _is_of_other_shape(item: _Item, union: _Location) -> bool:
@@ -116,11 +117,11 @@ def _existing_parts(location: _Location, value: Any, *, is_missing: bool) -> lis
     return parts
 
 
-def _detail(item: _Item) -> str:
+def _detail(item: Mapping[str, Any]) -> str:
     return str(item["msg"]).removeprefix("Value error, ")
 
 
-def describe_invalid_request(items: Sequence[_Item]) -> list[ErrorItem]:
+def describe_invalid_request(items: Sequence[Mapping[str, Any]]) -> list[ErrorItem]:
     """The errors that FastAPI found in query, headers or path."""
     return [
         ErrorItem(

@@ -26,9 +26,11 @@ from benchmarks import report_loop
 from fmx_ml.data.loader import HalfData, load_half
 from fmx_ml.data.sources import DataSources
 from fmx_ml.engine.evaluate import measure, to_device
+from fmx_ml.engine.objective import Classification
 from fmx_ml.engine.train import make_optimiser, train_epoch
 from fmx_ml.models import build
-from fmx_ml.specs import CnnTraining, Q1Spec, plan
+from fmx_ml.requests import parse_request, plan
+from fmx_ml.trainings import CnnTraining
 from fmx_store.settings import get_settings
 
 ROOT = Path(__file__).parents[1]
@@ -93,7 +95,9 @@ def training_flops(training: CnnTraining) -> float:
 
 def bench_q1_epoch(data: HalfData, raw: Path, rounds: int) -> dict[str, Any]:
     """An epoch of Q1 with its validation: this engine beside the report's loop."""
-    training = plan(Q1Spec())[0].training
+    training = plan(parse_request({"kind": "q1"}))[0].training
+    assert isinstance(training, CnnTraining)
+    objective = Classification(5)
     model = build(training.model, 5, torch.Generator().manual_seed(0))
     model.to(memory_format=torch.channels_last)
     optimiser = make_optimiser(training.optimiser, model)
@@ -107,7 +111,7 @@ def bench_q1_epoch(data: HalfData, raw: Path, rounds: int) -> dict[str, Any]:
 
     def ours() -> None:
         batches = torch.randperm(len(train)).split(training.batch_size)
-        train_epoch(model, optimiser, train, batches, 1, never)
+        train_epoch(model, objective, optimiser, train, batches, 1, never)
         measure(model, val, never)
 
     other_model = build(training.model, 5, torch.Generator().manual_seed(0))

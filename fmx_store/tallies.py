@@ -1,4 +1,4 @@
-"""What a job's trainings come to: counted and summed by the database, in two queries for any list.
+"""What trainings come to: counted and summed by the database, in two queries for any list of jobs.
 
 A job may have hundreds of runs and a list many jobs, so no run is read one by one.
 """
@@ -14,7 +14,11 @@ from sqlmodel import col, select
 
 from fmx_store.database import Database
 from fmx_store.states import ACTIVE, ENDED, Role, State
-from fmx_store.tables import Run
+from fmx_store.tables import Job, Run
+
+# What paces are taken from: the newest, of so many jobs and runs.
+LOOK_BACK_JOBS = 20
+LOOK_BACK_RUNS = 500
 
 
 @dataclass(frozen=True)
@@ -97,3 +101,17 @@ def tally_jobs(db: Database, job_ids: Sequence[str]) -> dict[str, Tally]:
             groups[job_id][state] = Group(*sums)
         phases = dict(session.exec(active.order_by(col(Run.position).desc())).all())
     return {job_id: Tally(groups[job_id], phases.get(job_id)) for job_id in job_ids}
+
+
+def list_paces(db: Database, kind: str) -> Sequence[tuple[dict[str, Any], float]]:
+    """Trainings of the newest jobs of a kind that have succeeded, with their seconds an epoch."""
+    newest = select(Job.id).where(Job.kind == kind, Job.state == State.SUCCEEDED)
+    with db.read() as session:
+        ids = session.exec(newest.order_by(col(Job.id).desc()).limit(LOOK_BACK_JOBS)).all()
+        query = select(Run.training, Run.seconds_per_epoch).where(
+            col(Run.job_id).in_(ids), col(Run.seconds_per_epoch).is_not(None)
+        )
+        found: Sequence[Any] = session.exec(
+            query.order_by(col(Run.id).desc()).limit(LOOK_BACK_RUNS)
+        ).all()
+    return [(training, pace) for training, pace in found if training and pace is not None]

@@ -10,8 +10,10 @@ import pytest
 
 from fmx_ml.data.sources import Pictures
 from fmx_ml.engine.evaluate import Examples
+from fmx_ml.experiments.q1 import Q1Spec
+from fmx_ml.experiments.shared import make_cnn_training
 from fmx_ml.results import RunOutcome
-from fmx_ml.specs import CnnTraining, Q1Spec, parse_request, plan
+from fmx_ml.trainings import CnnTraining
 
 
 def miss(reason: str) -> NoReturn:
@@ -30,12 +32,13 @@ def take_first(pictures: Pictures, per_class: int) -> Pictures:
 
 def make_spec(**fields: Any) -> Q1Spec:
     """A Q1 spec that differs from the report's in some fields."""
-    return parse_request({"kind": "q1", "spec": fields}).spec
+    return Q1Spec.model_validate(fields)
 
 
 def make_training(**fields: Any) -> CnnTraining:
     """The training of the first seed of such a spec."""
-    return plan(make_spec(**fields))[0].training
+    spec = make_spec(**fields)
+    return make_cnn_training(spec, spec.seeds[0])
 
 
 @dataclass(frozen=True)

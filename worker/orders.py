@@ -6,8 +6,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from fmx_ml.data.sources import DataSources
-from fmx_ml.results import RunOutcome
-from fmx_ml.specs import Device, Kind, Preset, Training
+from fmx_ml.results import NeededRun, RunOutcome
+from fmx_ml.specs import Device, Preset
+from fmx_ml.trainings import Training
 
 
 class _Order(BaseModel):
@@ -19,10 +20,11 @@ class _Order(BaseModel):
 
 
 class TrainOrder(_Order):
-    """One training."""
+    """One training, and the finished runs that its plan says it needs."""
 
     task: Literal["train"] = "train"
     training: Training
+    needed: list[NeededRun]
     device: Device
     num_threads: int | None
     sources: DataSources
@@ -32,7 +34,7 @@ class CollateOrder(_Order):
     """A job's tables and figures; `inputs` holds the local file of each run's artifacts."""
 
     task: Literal["collate"] = "collate"
-    kind: Kind
+    kind: str
     preset: Preset
     spec: dict[str, Any]
     outcomes: list[RunOutcome]

@@ -2,19 +2,19 @@
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fmx_ml.data.sources import DataSources
-from fmx_ml.results import RunOutcome
-from fmx_ml.specs import CnnTraining
+from fmx_ml.results import NeededRun, RunOutcome
+from fmx_ml.trainings import parse_training
 from fmx_store import jobs
-from fmx_store.artifacts import artifacts_of_run
+from fmx_store.artifacts import artifacts_of_runs
 from fmx_store.claims import Claim
-from fmx_store.metrics import read_metrics
+from fmx_store.metrics import read_histories
 from fmx_store.settings import Settings
 from fmx_store.states import Role, State
-from fmx_store.tables import Run
+from fmx_store.tables import Artifact, Run
 from worker.context import Context
 from worker.orders import CollateOrder, Order, TrainOrder
 from worker.scratch import Scratch
@@ -37,6 +37,7 @@ def _training(context: Context, claim: Claim, scratch: Scratch) -> TrainOrder:
         {
             "folder": scratch.artifacts,
             "training": claim.run.training,
+            "needed": _collect(context, jobs.list_needed(context.db, claim.run.id), scratch),
             "device": claim.run.device if context.hardware == "cuda" else "cpu",
             "num_threads": num_threads(settings),
             "sources": DataSources(
@@ -68,39 +69,50 @@ def _collation(context: Context, claim: Claim, scratch: Scratch) -> CollateOrder
         for run in jobs.list_runs(context.db, claim.job.id)
         if run.role is Role.TRAINING and run.state is State.SUCCEEDED
     ]
+    finished = _collect(context, succeeded, scratch)
     return CollateOrder.model_validate(
         {
             "folder": scratch.artifacts,
             "kind": claim.job.kind,
             "preset": claim.job.preset,
             "spec": claim.job.spec,
-            "outcomes": [_outcome(context, run) for run in succeeded],
-            "inputs": {run.name: _inputs(context, run, scratch) for run in succeeded},
+            "outcomes": [run.outcome for run in finished],
+            "inputs": {run.outcome.name: run.files for run in finished},
         }
     )
 
 
-def _outcome(context: Context, run: Run) -> RunOutcome:
-    return RunOutcome(
-        name=run.name,
-        training=CnnTraining.model_validate(run.training),
-        history=read_metrics(context.db, run.id),
-        summary=run.summary or {},
-    )
+def _collect(context: Context, runs: Sequence[Run], scratch: Scratch) -> list[NeededRun]:
+    """What finished runs have left, in a few queries, however many they are."""
+    ids = [run.id for run in runs]
+    histories = read_histories(context.db, ids)
+    artifacts = artifacts_of_runs(context.db, ids)
+    return [
+        NeededRun(
+            outcome=RunOutcome(
+                name=run.name,
+                training=parse_training(run.training),
+                history=histories[run.id],
+                summary=run.summary or {},
+            ),
+            files={
+                name: _localise(context, artifact, scratch.inputs / run.name / name)
+                for name, artifact in artifacts[run.id].items()
+            },
+        )
+        for run in runs
+    ]
 
 
-def _inputs(context: Context, run: Run, scratch: Scratch) -> dict[str, Path]:
-    """Each of a run's artifacts as a local file: the stored one, or a copy of it."""
-    found: dict[str, Path] = {}
-    for name, artifact in artifacts_of_run(context.db, run.id).items():
-        path = context.blobs.get_path(artifact.sha256)
-        if path is None:
-            path = scratch.inputs / run.name / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with context.blobs.open(artifact.sha256) as source, path.open("wb") as copy:
-                shutil.copyfileobj(source, copy)
-        found[name] = path
-    return found
+def _localise(context: Context, artifact: Artifact, copy: Path) -> Path:
+    """An artifact as a local file: the stored one, or a copy of it. Raises BlobError."""
+    path = context.blobs.get_path(artifact.sha256)
+    if path is not None:
+        return path
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    with context.blobs.open(artifact.sha256) as source, copy.open("wb") as target:
+        shutil.copyfileobj(source, target)
+    return copy
 
 
 def make_environment(settings: Settings, scratch: Scratch) -> Mapping[str, str]:

@@ -75,7 +75,7 @@ def describe(error: Exception) -> Failed:
 
 
 def _train(order: TrainOrder, sink: PipeSink) -> Done:
-    from fmx_ml.experiments.trainings import train  # noqa: PLC0415 - a collation goes without torch
+    from fmx_ml.pipelines import train  # noqa: PLC0415 - a collation goes without torch
 
     summary = train(
         order.training,
@@ -83,13 +83,14 @@ def _train(order: TrainOrder, sink: PipeSink) -> Done:
         sources=order.sources,
         device=order.device,
         num_threads=order.num_threads,
+        needed=order.needed,
     )
     return Done(summary=summary)
 
 
 def _collate(order: CollateOrder, sink: PipeSink) -> Done:
-    from fmx_ml.experiments import collate  # noqa: PLC0415 - a training goes without plots
-    from fmx_ml.specs import parse_spec  # noqa: PLC0415
+    from fmx_ml.collation import collate  # noqa: PLC0415 - a training goes without plots
+    from fmx_ml.requests import parse_spec  # noqa: PLC0415
 
     results = collate(
         order.kind,

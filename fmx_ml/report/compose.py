@@ -3,7 +3,6 @@
 Nothing here, or in what it imports, reaches torch, numpy, matplotlib, the web or the database.
 """
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -324,7 +323,7 @@ def _make_origin(
             Listing(
                 anchor=f"{place.key}-spec",
                 title=f"The spec of {place.heading}",
-                text=json.dumps(place.job.manifest["spec"], indent=2, ensure_ascii=False),
+                text=provenance.format_json(place.job.manifest["spec"]),
             )
             for place in places
             if "spec" in place.job.manifest

@@ -19,6 +19,7 @@ VERDICTS = {
 Value = str | int | float | None
 
 _LONG = 24  # letters of a text from which its column is broken into lines
+_MAX_GROUP = 6  # rows that say their first cell once and are still read together
 _MARKS = "abcdefghijklmnopqrstuvwxyz"
 _NUMBER = re.compile(r"−?[\d,]+(?:\.(?P<decimals>\d+))?")
 _NUMERIC = re.compile(r"[−-]?\d[\d.,]*(?: ± \d[\d.,]*)?(?: \(\d+\))?")  # also in a text
@@ -69,7 +70,7 @@ def make_grid(anchor: str, label: str, table: Table) -> Grid:
         label=label,
         title=table.title,
         columns=tuple(map(_make_column, columns)),
-        groups=(RowGroup(tuple(zip(*cells, strict=True))),),
+        groups=_part(columns, tuple(zip(*cells, strict=True))),
         notes=(Note(plain(table.note)),) if table.note else (),
     )
 
@@ -83,6 +84,32 @@ def _join_deviations(names: Sequence[str], rows: Sequence[Sequence[Value]]) -> l
         elif any(value is not None for value in values) or not rows:
             joined.append(_Values(name, values))
     return joined
+
+
+def _part(
+    columns: Sequence[_Values], rows: Sequence[tuple[Cell, ...]]
+) -> tuple[RowGroup, ...]:
+    """Neighbouring rows with equal first cells as groups; what these share is said once in each."""
+    firsts = columns[0].values if columns else ()
+    sizes = [len(list(members)) for _, members in groupby(firsts)]
+    if not any(1 < size <= _MAX_GROUP for size in sizes) or max(sizes) > _MAX_GROUP:
+        return (RowGroup(tuple(rows)),)
+    groups: list[RowGroup] = []
+    start = 0
+    for size in sizes:
+        first, *further = range(start, start + size)
+        continued = [_continue(columns, rows[i], i) for i in further]
+        groups.append(RowGroup((rows[first], *continued)))
+        start += size
+    return tuple(groups)
+
+
+def _continue(columns: Sequence[_Values], row: tuple[Cell, ...], index: int) -> tuple[Cell, ...]:
+    """A row without its first cell, and without dashes in columns of text."""
+    return tuple(
+        Cell() if i == 0 or (column.values[index] is None and not column.is_numeric) else cell
+        for i, (column, cell) in enumerate(zip(columns, row, strict=True))
+    )
 
 
 def _make_column(column: _Values) -> Column:

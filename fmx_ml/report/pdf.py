@@ -15,6 +15,7 @@ from fmx_ml.report.document import Cell, Document, Grid, Picture, PlacedFigure, 
 from fmx_ml.report.pictures import arrange
 
 _TEMPLATE = "report.typ"
+_MAX_HEAD_LINES = 3
 _SUFFIXES = {"image/svg+xml": ".svg", "image/png": ".png"}
 
 
@@ -78,9 +79,18 @@ def _describe_grid(grid: Grid) -> dict[str, Any]:
 
 
 def _break_heading(heading: str, cells: Iterable[Cell]) -> list[str]:
+    """A head in lines as long as the cells, or as long as three lines take."""
     longest = max((sum(len(span.text) for span in cell.text) for cell in cells), default=0)
     width = max(longest, *map(len, heading.split()), 1)
-    return textwrap.wrap(heading, width, break_long_words=False, break_on_hyphens=False)
+    lines = _wrap(heading, width)
+    while len(lines) > _MAX_HEAD_LINES:
+        width += 1
+        lines = _wrap(heading, width)
+    return lines
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
 
 
 def _describe_figure(figure: PlacedFigure, folder: Path) -> dict[str, Any]:

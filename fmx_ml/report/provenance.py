@@ -3,6 +3,7 @@
 A manifest is what was recorded at the time; members that an older one lacks are passed over.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ _PROPERTIES = {
     "revision": "Code revision", "python": "Python", "platform": "Platform", "cpu": "Processor",
     "cpu_count": "Processor cores", "threads": "Threads of a training",
 }  # fmt: skip
+_LINE, _INDENT = 88, 2  # letters of a line of JSON, and of a step to the right
 _REVISION_LETTERS = 10  # tell a commit
 
 
@@ -130,6 +132,22 @@ def _name_property(name: str) -> str:
 
 def _say_value(value: Any) -> str:
     return DASH if value is None else str(value)
+
+
+def format_json(value: Any, indent: int = 0, named: str = "") -> str:
+    """JSON as a person writes it: what fits into a line stands in one."""
+    line = named + json.dumps(value, ensure_ascii=False)
+    if indent + len(line) <= _LINE or not isinstance(value, dict | list) or not value:
+        return line
+    inner = indent + _INDENT
+    if isinstance(value, dict):
+        names = (f"{json.dumps(name, ensure_ascii=False)}: " for name in value)
+        parts = [format_json(v, inner, name) for name, v in zip(names, value.values(), strict=True)]
+    else:
+        parts = [format_json(part, inner) for part in value]
+    first, last = "{}" if isinstance(value, dict) else "[]"
+    body = ",\n".join(" " * inner + part for part in parts)
+    return f"{named}{first}\n{body}\n{' ' * indent}{last}"
 
 
 def _list_files(manifests: Iterable[Manifest]) -> list[tuple[str, str]]:

@@ -12,7 +12,7 @@ import pytest
 from stand_in import URL, StandIn, job
 
 from fmx_client import AsyncClient, Client, errors
-from fmx_ml.specs import parse_request
+from fmx_ml.requests import parse_request
 
 ACCEPTED = httpx.Response(202, json=job())
 

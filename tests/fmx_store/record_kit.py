@@ -8,8 +8,9 @@ from unittest import mock
 
 from sqlmodel import Session, SQLModel, col, select
 
+from fmx_ml.requests import JobRequest, parse_request, plan
 from fmx_ml.sinks import EpochMetrics
-from fmx_ml.specs import JobRequest, PlannedRun, parse_request, plan
+from fmx_ml.trainings import PlannedRun
 from fmx_store import claims, jobs
 from fmx_store.claims import Claim, Failure, Lease, Success
 from fmx_store.database import Database
@@ -40,7 +41,7 @@ def submit_plan(db: Database, needs: Mapping[str, Sequence[str]], **values: Any)
     asked = request(seeds=len(needs), **values)
     planned = tuple(
         PlannedRun(name=name, training=p.training, needs=tuple(needed))
-        for (name, needed), p in zip(needs.items(), plan(asked.spec), strict=True)
+        for (name, needed), p in zip(needs.items(), plan(asked), strict=True)
     )
     with mock.patch("fmx_store.jobs.plan", return_value=planned):
         return jobs.submit(db, asked, 1000).job

@@ -20,7 +20,7 @@ from record_kit import (
     together,
 )
 
-from fmx_ml.specs import parse_spec, spec_hash
+from fmx_ml.requests import parse_spec, spec_hash
 from fmx_store import artifacts, claims, jobs, maintenance, metrics, models
 from fmx_store.claims import Success
 from fmx_store.database import Database, Ring
@@ -33,6 +33,7 @@ from fmx_store.errors import (
 )
 from fmx_store.jobs import IdempotencyKey
 from fmx_store.states import Role, State
+from fmx_store.tallies import tally_jobs
 
 NONSENSE = ["", "x", "0" * 25, "0" * 27, "0" * 25 + "\0", "0" * 25 + "\udcff", "0" * 25 + "é"]
 
@@ -213,11 +214,12 @@ def test_cursors_of_nonsense_are_refused(db: Database, cursor: str) -> None:
 
 def test_the_lists_of_many_jobs_at_once_agree_with_those_of_one(db: Database) -> None:
     ids = [submit(db, seeds=n, tags=[f"t{n}"]).id for n in (1, 2, 3)]
-    found = jobs.runs_by_job(db, ids)
-    for job_id in ids:
-        assert [r.id for r in found[job_id]] == [r.id for r in jobs.list_runs(db, job_id)]
+    found = tally_jobs(db, ids)
+    for n, job_id in enumerate(ids, 1):
+        assert found[job_id] == tally_jobs(db, [job_id])[job_id]
+        assert found[job_id].count(State.QUEUED) == n
     assert jobs.tags_of(db, ids) == {job_id: [f"t{n}"] for n, job_id in enumerate(ids, 1)}
-    assert jobs.runs_by_job(db, []) == {}
+    assert tally_jobs(db, []) == {}
     assert jobs.tags_of(db, []) == {}
 
 

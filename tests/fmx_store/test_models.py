@@ -33,11 +33,14 @@ def test_models_are_listed_newest_first_in_pages(db: Database) -> None:
     ]
 
 
-def test_the_models_of_many_jobs_come_at_once(db: Database) -> None:
+def test_the_models_of_many_jobs_and_runs_come_at_once(db: Database) -> None:
     first, second, none = leave_models(db, 2), leave_models(db, 1), submit(db).id
-    found = models.models_by_job(db, [first, second, none])
+    listed = models.list_models(db, job_id=first).items
+    found = models.ids_by_job(db, [first, second, none])
     assert [len(found[job_id]) for job_id in (first, second, none)] == [2, 1, 0]
-    assert [m.test_accuracy for m in found[first]] == [0.0, 0.1]
+    assert found[first] == sorted(model.id for model in listed)
+    runs = {model.run_id: model.id for model in listed}
+    assert models.ids_by_run(db, [*runs, "0" * 26]) == runs
 
 
 def test_what_is_no_job_has_no_models(db: Database) -> None:

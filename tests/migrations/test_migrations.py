@@ -14,7 +14,7 @@ from services import ROOT
 from sqlalchemy import Connection, Engine, NullPool, create_engine, inspect, text
 from sqlmodel import SQLModel
 
-from fmx_ml.specs import parse_request
+from fmx_ml.requests import parse_request
 from fmx_store import jobs
 from fmx_store.database import Database
 from fmx_store.revision import EXPECTED_REVISION, VERSION_TABLE, get_revision

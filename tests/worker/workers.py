@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from services import ROOT, Column
 
-from fmx_ml.specs import parse_request
+from fmx_ml.requests import parse_request
 from fmx_store import jobs
 from fmx_store.broker import Doorbell, make_celery
 from fmx_store.database import Database

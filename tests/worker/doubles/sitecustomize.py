@@ -99,13 +99,10 @@ def collate(
 
 
 def _install() -> None:
-    package, trainings = (
-        ModuleType("fmx_ml.experiments"),
-        ModuleType("fmx_ml.experiments.trainings"),
-    )
-    vars(package).update(collate=collate, trainings=trainings, __path__=[])
-    vars(trainings).update(train=train)
-    sys.modules.update({package.__name__: package, trainings.__name__: trainings})
+    for name, function in {"fmx_ml.pipelines": train, "fmx_ml.collation": collate}.items():
+        module = ModuleType(name)
+        setattr(module, function.__name__, function)
+        sys.modules[name] = module
 
 
 _install()
