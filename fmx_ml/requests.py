@@ -54,7 +54,10 @@ class JobRequest(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _apply_preset(cls, data: Any) -> Any:
-        """Puts the spec that was given over the preset's values."""
+        """Puts the spec that was given over the preset's values and the question's own.
+
+        A mapping in it changes what it names and leaves the rest as the question has it.
+        """
         if not isinstance(data, Mapping):
             return data
         kind, spec = data.get("kind"), data.get("spec", {})
@@ -62,7 +65,7 @@ class JobRequest(Frozen):
         if question is None or not isinstance(spec, Mapping):
             return data
         base = question.quick if data.get("preset", "report") == "quick" else {}
-        return {**data, "spec": _merge(base, spec)}
+        return {**data, "spec": _fill(question.spec().model_dump(), _merge(base, spec))}
 
     @model_validator(mode="after")
     def _distinct_tags(self) -> "JobRequest":
@@ -80,6 +83,16 @@ def _merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, An
             value = _merge(old, value)  # noqa: PLW2901
         merged[key] = value
     return merged
+
+
+def _fill(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The given values, each mapping put over the default's where that is one too."""
+    return {
+        name: _merge(defaults[name], value)
+        if isinstance(value, Mapping) and isinstance(defaults.get(name), Mapping)
+        else value
+        for name, value in given.items()
+    }
 
 
 def _make_request(question: Question[Any]) -> type[JobRequest]:

@@ -1,5 +1,6 @@
 """The README's lines, run as they stand but for the port and the number of epochs."""
 
+import json
 import os
 import re
 import subprocess
@@ -60,6 +61,9 @@ def test_the_curl_lines_go_from_submit_to_prediction(client: httpx.Client, tmp_p
     assert said.count('"probabilities"') == 5, "three rows and two files"
     assert '"/spec/max_epochs"' in said, "the error points at the place"
     assert (tmp_path / "figure-1-loss.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "maps.png").read_bytes().startswith(b"\x89PNG")
+    (maps,) = json.loads((tmp_path / "maps.json").read_text())["feature_maps"]
+    assert [layer["name"] for layer in maps["layers"]] == ["conv1", "conv2"]
     assert (tmp_path / "artifacts.zip").read_bytes().startswith(b"PK")
 
 

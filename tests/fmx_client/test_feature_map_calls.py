@@ -43,7 +43,10 @@ def _answer(request: httpx.Request) -> httpx.Response:
     }
     pictures = [
         {
-            **{"label": "Bag", "class": 8, "probabilities": {"Bag": 0.9}, "row": row},
+            "label": "Bag",
+            "class": 8,
+            "probabilities": {"Bag": 0.9},
+            "row": row,
             "input": {"shape": [28, 28], "picture": picture},
             "layers": [layer],
         }

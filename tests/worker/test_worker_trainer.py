@@ -128,7 +128,7 @@ def run_python(code: str) -> str:
     ("modules", "absent"),
     [
         ("worker.app, worker.__main__", ["torch", "matplotlib", "numpy", "fastapi", "onnx"]),
-        ("worker.trainer, fmx_ml.experiments, fmx_ml.experiments.q1", ["torch", "celery"]),
+        ("worker.trainer, fmx_ml.collation", ["torch", "celery"]),
     ],
 )
 def test_imports_are_light(modules: str, absent: list[str]) -> None:
