@@ -74,7 +74,7 @@ def fit(
         val: what is measured on after each epoch.
         training: seed, optimiser, batch size, epochs, early stopping, schedule.
         sink: told of each epoch; asked between steps, every quarter of a second, whether to stop.
-        is_hopeless: asked after each epoch whether the history so far is reason to end.
+        is_hopeless: asked before each further epoch whether the history is reason to end.
         may_diverge: whether divergence ends the training like convergence does.
 
     Raises:
@@ -121,7 +121,7 @@ def fit(
         if rule and has_converged(watched_losses(history, rule, training.batch_size), rule):
             ending = "converged"
             break
-        if is_hopeless(history):
+        if epoch < training.max_epochs and is_hopeless(history):
             ending = "pruned"
             break
     seconds = time.perf_counter() - began

@@ -254,15 +254,12 @@ def collate(job: Finished[Q5Spec]) -> Collation:
     }
     percent = job.spec.final_percent
     final = q5_tables.compare_final(sweep, job.preset, job.spec, percent)
-    tables = [
-        shared.tabulate_comparisons(
-            whole.key, f"{whole.title}, beside the published{qualifier}", rows, *q5_tables.NOTES
-        )
-        for whole, rows in compared.items()
-    ]
     return Collation(
         tables=[
-            *tables,
+            *(
+                q5_tables.tabulate_whole(whole.key, whole.title, rows, qualifier)
+                for whole, rows in compared.items()
+            ),
             *q5_tables.tabulate_final(final, job.preset, job.spec, percent),
             *q5_tables.tabulate_sweep(sweep, percent, _say_source(job), qualifier),
             shared.tabulate_runs(
@@ -367,6 +364,7 @@ def _draw_lines(
         shared.name_data(job.spec.dataset, "fm1"),
         shared.describe_configuration(job.spec.best),
         shared.name_seeds(outcomes),
+        *(["transfer from another run"] if job.spec.source_run is not None else []),
     ])  # fmt: skip
     return Lines(
         title=f"{label.capitalize()} by share of the training pictures{qualifier}",
@@ -396,7 +394,7 @@ def _draw_line(start: Start, by_percent: q5_tables.Runs, figure: str) -> Series:
     def common(count: int) -> list[int]:
         return sorted(set[int].intersection(*(set(line) for line in fullest[:count])))
 
-    num_lines = max(range(1, len(fullest) + 1), key=lambda count: count * len(common(count)))
+    num_lines = max(range(len(fullest), 0, -1), key=lambda count: count * len(common(count)))
     shares = common(num_lines)
     return Series(
         label=LABELS[start],

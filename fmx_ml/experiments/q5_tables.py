@@ -20,10 +20,8 @@ LABELS: dict[Start, str] = {
     "frozen": "frozen transfer",
     "fine_tune": "fine-tuned transfer",
 }
-NOTES = (
-    "Figures of the epoch with the lowest validation loss, unless another is named.",
-    "The report's code tests the last epoch's weights: its test figures stand twice.",
-)
+BEST_NOTE = "Figures of the epoch with the lowest validation loss, unless another is named."
+TWICE_NOTE = "The report's code tests the last epoch's weights: its test figures stand twice."
 
 _SWEEP_FIELDS = ("fractions", "starts", "final_percent", "source_run")
 _UNRELATED = {
@@ -107,11 +105,23 @@ def compare_whole(
         tested = figure.removesuffix("_last_epoch")
         errata = _list_errata(figure, _DOUBTFUL.get((key, tested)), _LAST_EPOCH.get((key, tested)))
         doubt = "the published test loss is doubtful" if (key, tested) in _DOUBTFUL else None
+        reason = "; ".join(filter(None, [doubt, barred])) or None
         values = _take(outcomes, figure)
         comparisons[label] = beside(
-            figure, published.find(figure), values, *errata, incomparable=doubt or barred
+            figure, published.find(figure), values, *errata, incomparable=reason
         )
     return comparisons
+
+
+def tabulate_whole(
+    key: str, title: str, comparisons: Mapping[str, Comparison], qualifier: str
+) -> Table:
+    """The figures of a training on all pictures, ours beside the published."""
+    tested = any(row.published is not None and ".test_" in row.id for row in comparisons.values())
+    notes = [BEST_NOTE, TWICE_NOTE] if tested else [BEST_NOTE]
+    return shared.tabulate_comparisons(
+        key, f"{title}, beside the published{qualifier}", comparisons, *notes
+    )
 
 
 def _list_errata(figure: str, *further: int | None) -> list[int]:
@@ -175,7 +185,8 @@ def tabulate_final(
             "final",
             f"Accuracies with {percent}% of the training pictures{shared.qualify(preset, spec)}",
             rows,
-            *NOTES,
+            BEST_NOTE,
+            TWICE_NOTE,
             "The published transfer figures stand beside both readings of transfer: only the last "
             "layer learns (frozen), which is what the report's code does, or all layers learn "
             "(fine-tuned).",

@@ -14,6 +14,7 @@ from safetensors.numpy import save
 
 from fmx_ml.data.loader import AutoencoderData, first_of_each, load_autoencoder_data
 from fmx_ml.data.sources import DataSources, Pictures
+from fmx_ml.engine.denormals import denormals_flushed
 from fmx_ml.engine.evaluate import Examples, to_device
 from fmx_ml.engine.reconstruction import (
     Reconstruction,
@@ -56,7 +57,8 @@ def train_autoencoder(
     model = build_autoencoder(training.model, weights).to(device)
     sink.phase("training")
     examples = to_device(data.train, device, card), to_device(data.val, device, card)
-    result = fit(model, _OBJECTIVE, *examples, training, sink)
+    with denormals_flushed():
+        result = fit(model, _OBJECTIVE, *examples, training, sink)
     del examples
     leave_history(result.history, sink)
     sink.phase("evaluation")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import ValidationError
 from safetensors.numpy import save
 
 from fmx_ml.data.loader import HalfData, load_half
@@ -21,7 +22,7 @@ from fmx_ml.engine.stop import StopCheck
 from fmx_ml.engine.train import Fit, Weights
 from fmx_ml.environment import describe_environment
 from fmx_ml.errors import UserError
-from fmx_ml.export import ExportCheck, export_onnx, save_card, save_weights
+from fmx_ml.export import ExportCheck, export_onnx, rebuild, save_card, save_weights
 from fmx_ml.files import (
     CARD_FILE,
     HISTORY_FILE,
@@ -32,6 +33,7 @@ from fmx_ml.files import (
     write_csv,
 )
 from fmx_ml.model_card import CnnCard, InputCard, MlpCard
+from fmx_ml.models.autoencoder import Autoencoder
 from fmx_ml.models.cnn import Cnn
 from fmx_ml.models.mlp import Mlp
 from fmx_ml.results import NeededRun
@@ -48,6 +50,22 @@ def require_run(source: str, needed: Sequence[NeededRun]) -> NeededRun:
             return run
     names = ", ".join(run.outcome.name for run in needed) or "none"
     raise UserError(f"the run to start from, of training {source:.12}, is missing; given: {names}")
+
+
+def load_source(run: NeededRun) -> Cnn | Mlp | Autoencoder:
+    """The model that a run to start from left.
+
+    Raises:
+        UserError: its files are gone or can't be read.
+        ExportError: the weights are not those that the card describes.
+    """
+    name = run.outcome.name
+    try:
+        return rebuild(run.files[CARD_FILE], run.files[WEIGHTS_FILE])
+    except (KeyError, FileNotFoundError) as error:
+        raise UserError(f"run {name}, to start from, has no weights any more") from error
+    except ValidationError as error:
+        raise UserError(f"the {CARD_FILE} of run {name} can't be read") from error
 
 
 def load_data(training: CnnTraining | MlpTraining, sources: DataSources) -> HalfData:

@@ -11,13 +11,12 @@ import torch
 from fmx_ml.data.classes import HALVES
 from fmx_ml.data.loader import HalfData
 from fmx_ml.data.sources import DataSources
+from fmx_ml.engine.denormals import denormals_flushed
 from fmx_ml.engine.evaluate import to_device
 from fmx_ml.engine.objective import Classification
 from fmx_ml.engine.seeding import derive_seed
 from fmx_ml.engine.train import Fit, fit
 from fmx_ml.errors import UserError
-from fmx_ml.export import rebuild
-from fmx_ml.files import CARD_FILE, WEIGHTS_FILE
 from fmx_ml.model_card import MlpCard, input_of, outputs_of
 from fmx_ml.models import build
 from fmx_ml.models.autoencoder import Autoencoder
@@ -30,11 +29,13 @@ from fmx_ml.pipelines.common import (
     leave_test_set,
     leave_weights,
     load_data,
+    load_source,
+    require_run,
     summarise_classifier,
 )
 from fmx_ml.results import NeededRun
 from fmx_ml.sinks import Sink
-from fmx_ml.trainings import AutoencoderTraining, MlpTraining, training_hash
+from fmx_ml.trainings import AutoencoderTraining, MlpTraining
 
 
 def train_mlp(
@@ -48,6 +49,7 @@ def train_mlp(
 
     Raises:
         UserError: the autoencoder that it starts from is not there or does not fit.
+        ExportError: that one's weights are not those that its card describes.
     """
     model = _make_model(training, needed).to(device)
     sink.phase("data")
@@ -56,7 +58,8 @@ def train_mlp(
     sink.phase("training")
     card = input_of(training.normalise)
     examples = to_device(data.train, device, card), to_device(data.val, device, card)
-    result = fit(model, Classification(len(data.classes)), *examples, training, sink)
+    with denormals_flushed():
+        result = fit(model, Classification(len(data.classes)), *examples, training, sink)
     del examples
     leave_history(result.history, sink)
     sink.phase("evaluation")
@@ -78,29 +81,26 @@ def _make_model(training: MlpTraining, needed: Sequence[NeededRun]) -> Mlp:
 
 
 def _require_encoder(
-    training: MlpTraining, wanted: str, needed: Sequence[NeededRun]
+    training: MlpTraining, source: str, needed: Sequence[NeededRun]
 ) -> Autoencoder:
-    """The autoencoder whose training has the hash `wanted`. Raises UserError."""
-    found = [run for run in needed if training_hash(run.outcome.training) == wanted]
-    if not found:
+    """The autoencoder whose training has the hash `source`. Raises UserError."""
+    run = require_run(source, needed)
+    theirs, name = run.outcome.training, run.outcome.name
+    if not isinstance(theirs, AutoencoderTraining):
+        raise UserError(f"run {name}, to start from, is no autoencoder")
+    if theirs.model.structure != training.model.structure:
         raise UserError(
-            f"the autoencoder {wanted[:12]}… to start from is not among the needed runs"
+            f"the encoder of run {name} has the layers {_sizes(theirs)}, "
+            f"this perceptron {_sizes(training)}"
         )
-    source = found[0].outcome.training
-    if not isinstance(source, AutoencoderTraining):
-        raise UserError(f"the run {found[0].outcome.name} to start from trained no autoencoder")
-    if source.model.structure != training.model.structure:
+    if theirs.normalise != training.normalise:
         raise UserError(
-            f"the autoencoder's layers {_sizes(source)} are not the perceptron's {_sizes(training)}"
+            f"run {name} learnt from pixels normalised as {theirs.normalise!r}, "
+            f"this perceptron takes them as {training.normalise!r}"
         )
-    if source.normalise != training.normalise:
-        raise UserError(
-            f"the autoencoder learnt pixels normalised as {source.normalise!r}, "
-            f"the perceptron would take them as {training.normalise!r}"
-        )
-    model = rebuild(found[0].files[CARD_FILE], found[0].files[WEIGHTS_FILE])
+    model = load_source(run)
     if not isinstance(model, Autoencoder):
-        raise UserError(f"the run {found[0].outcome.name} to start from left no autoencoder")
+        raise UserError(f"run {name}, to start from, left no autoencoder")
     return model
 
 

@@ -2,13 +2,9 @@
 
 from collections.abc import Sequence
 
-from pydantic import ValidationError
-
 from fmx_ml.errors import UserError
-from fmx_ml.export import rebuild
-from fmx_ml.files import CARD_FILE, WEIGHTS_FILE
 from fmx_ml.models.cnn import Cnn
-from fmx_ml.pipelines.common import require_run
+from fmx_ml.pipelines.common import load_source, require_run
 from fmx_ml.results import NeededRun
 from fmx_ml.specs import CnnSpec
 from fmx_ml.trainings import Transfer
@@ -25,7 +21,9 @@ def start_from(model: Cnn, transfer: Transfer, needed: Sequence[NeededRun]) -> N
         ExportError: the source's weights are not those that its card describes.
     """
     run = require_run(transfer.source, needed)
-    source = _load(run)
+    source = load_source(run)
+    if not isinstance(source, Cnn):
+        raise UserError(f"run {run.outcome.name}, to start from, is no convolutional network")
     if _shape(source.spec) != _shape(model.spec):
         raise UserError(
             f"the weights of run {run.outcome.name} do not fit: "
@@ -36,19 +34,6 @@ def start_from(model: Cnn, transfer: Transfer, needed: Sequence[NeededRun]) -> N
     model.load_state_dict(weights, strict=False)
     if transfer.trained == "last_layer":
         model.freeze()
-
-
-def _load(run: NeededRun) -> Cnn:
-    name = run.outcome.name
-    try:
-        source = rebuild(run.files[CARD_FILE], run.files[WEIGHTS_FILE])
-    except (KeyError, FileNotFoundError) as error:
-        raise UserError(f"run {name}, to start from, has no weights any more") from error
-    except ValidationError as error:
-        raise UserError(f"the {CARD_FILE} of run {name} can't be read") from error
-    if not isinstance(source, Cnn):
-        raise UserError(f"run {name}, to start from, is no convolutional network")
-    return source
 
 
 def _shape(spec: CnnSpec) -> tuple[object, ...]:

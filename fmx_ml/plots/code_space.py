@@ -65,12 +65,11 @@ def _draw_dots(axes: Axes, codes_N2: NDArray[np.float32], labels_N: NDArray[np.i
     )
 
 
-def _draw_median(
-    axes: Axes, codes_N2: NDArray[np.float32], label: int, name: str
-) -> Line2D:
+def _draw_median(axes: Axes, codes_N2: NDArray[np.float32], label: int, name: str) -> Line2D:
     x, y = np.median(codes_N2, axis=0)
+    colour = CLASS_COLOURS[label % len(CLASS_COLOURS)]
     (line,) = axes.plot(
-        x, y, marker=_MARKERS[label % len(_MARKERS)], color=CLASS_COLOURS[label % len(CLASS_COLOURS)],
+        x, y, marker=_MARKERS[label % len(_MARKERS)], color=colour,
         markersize=10, markeredgecolor="white", markeredgewidth=1.3, linestyle="", label=name,
         clip_on=False, zorder=5,
     )  # fmt: skip

@@ -69,9 +69,7 @@ def draw_filters(recipe: Filters) -> Figure:
     return figure
 
 
-def _choose(
-    weights_OIKK: NDArray[np.float32], per_channel: int | None
-) -> NDArray[np.float32]:
+def _choose(weights_OIKK: NDArray[np.float32], per_channel: int | None) -> NDArray[np.float32]:
     inputs = min(weights_OIKK.shape[1], per_channel or _MAX_COLUMNS, _MAX_COLUMNS)
     return weights_OIKK[: max(1, _MAX_FILTERS // inputs), :inputs]
 
@@ -90,9 +88,7 @@ def _arrange(outputs: int, inputs: int) -> _Layout:
             max(_MIN_SIDE, _MAX_BLOCK_HEIGHT / rows),
         )
         layouts.append(_Layout(blocks, rows, side))
-    return max(
-        layouts, key=lambda x: (x.side * (_UNEVEN if outputs % x.rows else 1), x.blocks)
-    )
+    return max(layouts, key=lambda x: (x.side * (_UNEVEN if outputs % x.rows else 1), x.blocks))
 
 
 def _scale(weights_OIKK: NDArray[np.float32]) -> Normalize:
@@ -118,9 +114,7 @@ def _draw_block(
     strip(axes)
     if first == 0:
         axes.set_ylabel("output channel", color=MUTED, fontsize=SMALL)
-        axes.set_title(
-            "input channel", loc="left", color=MUTED, fontsize=SMALL, pad=16
-        )
+        axes.set_title("input channel", loc="left", color=MUTED, fontsize=SMALL, pad=16)
 
 
 def _say_scale(figure: Figure, scale: Normalize, left: float, top: float) -> None:

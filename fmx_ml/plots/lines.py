@@ -5,6 +5,7 @@ from statistics import fmean, stdev
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
@@ -52,7 +53,7 @@ def draw_lines(recipe: Lines) -> Figure:
     for series in drawn:
         _draw_series(axes, series)
     _scale(axes, drawn, log_y=recipe.log_y)
-    _connect(axes, drawn, names, [high for _, high in sizes])
+    _connect(figure, axes, drawn, names, [high for _, high in sizes])
     _explain(figure, drawn)
     return figure
 
@@ -130,7 +131,36 @@ def _scale(axes: Axes, drawn: Sequence[Series], *, log_y: bool) -> None:
 
 
 def _connect(
-    axes: Axes, drawn: Sequence[Series], names: Sequence[Text], heights: Sequence[float]
+    figure: Figure,
+    axes: Axes,
+    drawn: Sequence[Series],
+    names: Sequence[Text],
+    heights: Sequence[float],
 ) -> None:
-    """Puts the names at the right, each as high as its line ends or next to it, and joins them."""
-    figure_height = axes.figure.bbox.height / LAYOUT_DPI
+    """Puts the names at the right, each as high as its line ends or near it, and joins them."""
+    across, down = figure.get_size_inches() * LAYOUT_DPI
+    box, gap = axes.bbox, _NAME_GAP * LAYOUT_DPI
+    axes.get_ylim()  # settles the limits
+    ends = [axes.transData.transform((series.x[-1], _means(series)[-1])) for series in drawn]
+    sizes = [height * LAYOUT_DPI + gap for height in heights]
+    middles = spread_out([y for _, y in ends], sizes, box.y0, box.y1)
+    left = box.x1 + _LEADER * LAYOUT_DPI
+    for series, name, (x, y), middle in zip(drawn, names, ends, middles, strict=True):
+        name.set_position((left / across, middle / down))
+        leader = Line2D(
+            [x / across, (left - gap) / across], [y / down, middle / down], linewidth=0.8,
+            color=_colour(series), linestyle=_DASHES if series.dashed else "-",
+        )  # fmt: skip
+        figure.add_artist(leader)
+
+
+def _explain(figure: Figure, drawn: Sequence[Series]) -> None:
+    """What is drawn of the seeds, where there are several."""
+    if all(len(series.y) == 1 for series in drawn):
+        return
+    several = any(len(series.x) > 1 for series in drawn)
+    figure.text(
+        _LEFT / PAGE_WIDTH, 0.14 / figure.get_size_inches()[1],
+        f"means over the seeds; {'bands' if several else 'bars'}: ± one standard deviation",
+        color=MUTED, fontsize=SMALL,
+    )  # fmt: skip

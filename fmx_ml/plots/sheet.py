@@ -154,6 +154,6 @@ def _explain(figure: Figure, num_panels: int) -> None:
 
 
 def letter(number: int) -> str:
-    """A letter for 0, 1, …: a to z, then aa, ab, …"""
+    """The letters of the panels 0, 1, …: a to z, then aa, ab and so on."""
     before, last = divmod(number, len(ascii_lowercase))
     return (letter(before - 1) if before else "") + ascii_lowercase[last]

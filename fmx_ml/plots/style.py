@@ -73,8 +73,8 @@ def make_figure(width: float, height: float, title: str, subtitle: str) -> Figur
     figure = Figure(figsize=(width, height), dpi=LAYOUT_DPI)
     FigureCanvasAgg(figure)
     left = _SIDE / width
-    heading = figure.text(left, 1 - 0.34 / height, title, fontsize=12.5, fontweight="bold")
-    _shrink(heading, width - 2 * _SIDE)
+    heading = figure.text(left, 1 - 0.34 / height, title, fontweight="bold")
+    _fit(heading, width - 2 * _SIDE, 12.5)
     below = figure.text(
         left, 1 - 0.47 / height, subtitle, fontsize=9, color=MUTED, va="top", linespacing=1.15
     )
@@ -117,11 +117,11 @@ def _cut(text: Text, line: str, inches: float) -> str:
     return text.get_text()
 
 
-def _shrink(text: Text, inches: float) -> None:
-    """A title keeps all its words, in smaller letters where they need it."""
+def _fit(text: Text, inches: float, points: float) -> None:
+    """A title keeps all its words, in letters smaller than these where they need it."""
+    text.set_fontsize(points)
     width, _ = measure(text)
-    if width > inches:
-        text.set_fontsize(text.get_fontsize() * inches / width)
+    text.set_fontsize(points * min(1, inches / max(width, 1e-6)))
 
 
 def say_empty(axes: Axes) -> None:

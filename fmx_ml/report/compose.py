@@ -127,7 +127,7 @@ def _place(jobs: Sequence[JobReport]) -> list[_Place]:
 
 
 def _make_heading(job: JobReport) -> str:
-    """Q1 · One convolutional network …"""
+    """The kind and its title, as in Q1 · One convolutional network."""
     kind = job.results.kind
     title = re.sub(rf"^{re.escape(kind)}\s*[:·]\s*", "", job.title, flags=re.IGNORECASE)
     heading = f"{kind.upper()} · {formats.capitalise(title.strip().rstrip('.'))}"
@@ -214,9 +214,7 @@ def _say_wall(job: JobReport) -> str:
     return DASH if job.wall_seconds is None else formats.format_duration(job.wall_seconds)
 
 
-def _make_section(
-    place: _Place, errata: Mapping[int, Erratum], numbers: Iterable[int]
-) -> Section:
+def _make_section(place: _Place, errata: Mapping[int, Erratum], numbers: Iterable[int]) -> Section:
     job, results, key = place.job, place.job.results, place.key
     smoke = prose.say_smoke(job.smoke_reasons)
     tables = tuple(
@@ -303,9 +301,7 @@ def _make_note(erratum: Erratum) -> ErratumNote:
     )
 
 
-def _make_origin(
-    label: str, places: Sequence[_Place], numbers: Iterable[int]
-) -> Appendix:
+def _make_origin(label: str, places: Sequence[_Place], numbers: Iterable[int]) -> Appendix:
     """Environments, data and specs: enough to make the figures again."""
     manifests = [place.job.manifest for place in places]
     tables: list[Grid] = []

@@ -44,13 +44,15 @@ class Cell:
     """A cell of a grid.
 
     `pad` is what follows the text unseen, so that the decimal points of a column stand in line;
-    `mark` names the note below the grid that belongs to the cell.
+    `mark` names the note below the grid that belongs to the cell. A cell can stand over several
+    rows of its group; those that it covers have `num_rows` 0.
     """
 
     text: Text = ()
     verdict: Verdict | None = None
     pad: str = ""
     mark: str = ""
+    num_rows: int = 1
 
 
 @dataclass(frozen=True, slots=True)

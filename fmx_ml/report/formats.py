@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 DASH = "\N{EN DASH}"  # where there is no figure
 MINUS = "\N{MINUS SIGN}"
+TIMES = "\N{MULTIPLICATION SIGN}"
 DECIMALS = 4  # of losses and accuracies
 
 _MAX_DECIMALS = 6  # of a published figure
@@ -97,9 +98,9 @@ def _format_large(value: float) -> str:
 
 
 def format_power(value: float) -> str:
-    """A tiny figure: 3.2 × 10⁻⁵."""
+    """A tiny figure as a multiple of a power of ten."""
     digits, _, exponent = f"{value:.1e}".partition("e")
-    return f"{digits} × 10{str(int(exponent)).translate(_SUPERSCRIPTS)}".replace("-", MINUS)
+    return f"{digits} {TIMES} 10{str(int(exponent)).translate(_SUPERSCRIPTS)}".replace("-", MINUS)
 
 
 def format_whole(value: float) -> str:

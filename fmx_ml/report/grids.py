@@ -7,7 +7,7 @@ from itertools import groupby
 
 from fmx_ml.report import formats
 from fmx_ml.report.document import Cell, Column, Grid, Note, RowGroup, Span, Text, Verdict
-from fmx_ml.report.formats import DASH, DECIMALS
+from fmx_ml.report.formats import DASH, DECIMALS, MINUS
 from fmx_ml.results import Comparison, Spread, Table
 
 VERDICTS = {
@@ -21,8 +21,8 @@ Value = str | int | float | None
 _LONG = 24  # letters of a text from which its column is broken into lines
 _MAX_GROUP = 6  # rows that say their first cell once and are still read together
 _MARKS = "abcdefghijklmnopqrstuvwxyz"
-_NUMBER = re.compile(r"−?[\d,]+(?:\.(?P<decimals>\d+))?")
-_NUMERIC = re.compile(r"[−-]?\d[\d.,]*(?: ± \d[\d.,]*)?(?: \(\d+\))?")  # also in a text
+_NUMBER = re.compile(rf"{MINUS}?[\d,]+(?:\.(?P<decimals>\d+))?")
+_NUMERIC = re.compile(rf"[{MINUS}-]?\d[\d.,]*(?: ± \d[\d.,]*)?(?: \(\d+\))?")  # also in a text
 
 
 def plain(text: str) -> Text:
@@ -86,30 +86,35 @@ def _join_deviations(names: Sequence[str], rows: Sequence[Sequence[Value]]) -> l
     return joined
 
 
-def _part(
-    columns: Sequence[_Values], rows: Sequence[tuple[Cell, ...]]
-) -> tuple[RowGroup, ...]:
+def _part(columns: Sequence[_Values], rows: Sequence[tuple[Cell, ...]]) -> tuple[RowGroup, ...]:
     """Neighbouring rows with equal first cells as groups; what these share is said once in each."""
     firsts = columns[0].values if columns else ()
     sizes = [len(list(members)) for _, members in groupby(firsts)]
-    if not any(1 < size <= _MAX_GROUP for size in sizes) or max(sizes) > _MAX_GROUP:
+    if not any(size > 1 for size in sizes) or max(sizes) > _MAX_GROUP:
         return (RowGroup(tuple(rows)),)
     groups: list[RowGroup] = []
     start = 0
     for size in sizes:
-        first, *further = range(start, start + size)
-        continued = [_continue(columns, rows[i], i) for i in further]
-        groups.append(RowGroup((rows[first], *continued)))
+        members = slice(start, start + size)
+        by_column = [
+            _span(cells) if i == 0 or _is_said_once(columns[i], members) else cells
+            for i, cells in enumerate(zip(*rows[members], strict=True))
+        ]
+        groups.append(RowGroup(tuple(zip(*by_column, strict=True))))
         start += size
     return tuple(groups)
 
 
-def _continue(columns: Sequence[_Values], row: tuple[Cell, ...], index: int) -> tuple[Cell, ...]:
-    """A row without its first cell, and without dashes in columns of text."""
-    return tuple(
-        Cell() if i == 0 or (column.values[index] is None and not column.is_numeric) else cell
-        for i, (column, cell) in enumerate(zip(columns, row, strict=True))
-    )
+def _is_said_once(column: _Values, rows: slice) -> bool:
+    """Whether a column of text has a value in the first of some rows alone."""
+    first, *further = column.values[rows]
+    return not column.is_numeric and first is not None and not any(further)
+
+
+def _span(cells: Sequence[Cell]) -> tuple[Cell, ...]:
+    """The first of the cells over all of their rows."""
+    first, *further = cells
+    return (replace(first, num_rows=len(cells)), *(Cell(num_rows=0) for _ in further))
 
 
 def _make_column(column: _Values) -> Column:
@@ -144,25 +149,25 @@ def _holds_whole_numbers(values: Sequence[float]) -> bool:
 
 
 def _format_value(value: Value, name: str, row_name: str, decimals: int, *, is_whole: bool) -> str:
-    match value:
-        case None:
-            return DASH
-        case str():
-            return formats.say_cell(value)
-        case int() if formats.is_identity(name):
-            return str(value)
-        case _ if formats.is_duration(name):
-            return formats.format_duration(value)
-        case _ if formats.counts_epochs(name) or formats.counts_epochs(row_name):
-            return formats.format_epochs(value)
-        case int():
-            return formats.format_whole(value)
-        case _ if formats.is_chosen(name):
-            return formats.format_chosen(value)
-        case _ if is_whole:
-            return formats.format_whole(value)
-        case _:
-            return formats.format_number(value, decimals)
+    if value is None:
+        return DASH
+    if isinstance(value, str):
+        return formats.say_cell(value)
+    if formats.is_identity(name):
+        return str(value)
+    if formats.is_duration(name):
+        return formats.format_duration(value)
+    return _format_figure(value, name, row_name, decimals, is_whole=is_whole)
+
+
+def _format_figure(value: float, name: str, row_name: str, decimals: int, *, is_whole: bool) -> str:
+    if formats.counts_epochs(name) or formats.counts_epochs(row_name):
+        return formats.format_epochs(value)
+    if isinstance(value, float) and formats.is_chosen(name):
+        return formats.format_chosen(value)
+    if isinstance(value, int) or is_whole:
+        return formats.format_whole(value)
+    return formats.format_number(value, decimals)
 
 
 def _format_deviation(value: float, name: str, decimals: int) -> str:

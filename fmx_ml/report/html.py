@@ -1,4 +1,4 @@
-"""The report as one HTML page: no script, nothing loaded, every picture in it."""  # noqa: A005
+"""The report as one HTML page: no script, nothing loaded, every picture in it."""
 
 import base64
 from functools import cache
@@ -19,7 +19,13 @@ _SYMBOL = 2  # a verdict's symbol and the space after it
 
 def render_html(document: Document) -> str:
     """The report as a page that is complete in itself; light or dark as its reader's screen."""
-    return _environment().get_template("report.html").render(document=document)
+    return _environment().get_template("report.html").render(document=document, style=_read_style())
+
+
+@cache
+def _read_style() -> Markup:
+    style = resources.files("fmx_ml.report") / "templates" / "report.css"
+    return Markup(style.read_text(encoding="utf-8"))  # noqa: S704 - our own
 
 
 @cache
@@ -31,14 +37,12 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        "arrange": arrange,
-        "css_string": _quote_css,
-        "data_url": _make_data_url,
-        "width_class": _classify_width,
-    }
-    style = resources.files("fmx_ml.report") / "templates" / "report.css"
-    environment.globals["style"] = Markup(style.read_text(encoding="utf-8"))  # noqa: S704 - ours
+    environment.filters.update(
+        arrange=arrange,
+        css_string=_quote_css,
+        data_url=_make_data_url,
+        width_class=_classify_width,
+    )
     return environment
 
 

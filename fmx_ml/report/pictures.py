@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from fmx_ml.report.document import Picture, PlacedFigure
 from fmx_ml.results import Figure
 
+
 @dataclass(frozen=True, slots=True)
 class Strip:
     """Pictures of a figure that are set alike, so many beside each other."""

@@ -37,7 +37,8 @@ tables are numbered through."""
 
 _ERRATA_PARAGRAPH = """\
 The report contradicts itself, or the code it prints, in several places. Each is numbered, and the
-numbers beside a comparison lead to {errata}, which says what the report has and what is done here."""
+numbers beside a comparison lead to {errata}, which says what the report has
+and what is done here."""
 
 _SMOKE_PARAGRAPH = """\
 *This is a smoke run.* It was made with the {reasons}, to show that every part works. Its figures
@@ -49,12 +50,12 @@ show that every part works. Their figures say nothing of the published experimen
 is held against those."""
 
 _READING = """\
-Of *n* runs that differ in nothing but their seeds, with mean *m* and sample deviation *s* (divided
-by *n* − 1), one more run lies between *m* − *d* and *m* + *d* with a probability of 95%, where *d*
-is *t* times *s* times the square root of 1 + 1/*n*, and *t* is the 97.5% point of Student's
-distribution with *n* − 1 degrees of freedom. This is a prediction interval. It is wider than the
-confidence interval of our mean, and rightly so: what is judged is one run's figure, not a mean. It
-supposes that runs scatter as a normal distribution does.
+Of *n* runs that differ in nothing but their seeds, with mean *m* and sample deviation *s*, one more
+run lies within *d* of *m* with a probability of 95%, where *d* is *t* times *s* times the square
+root of 1 + 1/*n*, and *t* is the 97.5% point of Student's distribution with one degree of freedom
+less than there are runs. This is a prediction interval. It is wider than the confidence interval of
+our mean, and rightly so: what is judged is one run's figure, not a mean. It supposes that runs
+scatter as a normal distribution does.
 
 A published figure was rounded when it was printed, so it counts as inside if it lies within half of
 its last digit of the interval.
@@ -92,7 +93,9 @@ def _put(text: Text, place: str, link: Span) -> Text:
     spans: list[Span] = []
     for span in text:
         before, found, after = span.text.partition(place)
-        spans += [Span(before, span.emphasis), link, Span(after, span.emphasis)] if found else [span]
+        spans += (
+            [Span(before, span.emphasis), link, Span(after, span.emphasis)] if found else [span]
+        )
     return tuple(spans)
 
 
@@ -102,7 +105,7 @@ def explain_verdicts() -> tuple[Text, ...]:
 
 
 def parse(text: str) -> tuple[Text, ...]:
-    """Paragraphs, parted by blank lines, in which *words* are emphasised; nothing else is markup."""
+    """Paragraphs, parted by blank lines, in which *words* are emphasised; no other markup."""
     paragraphs = [" ".join(part.split()) for part in _BLANK_LINES.split(text.strip())]
     return tuple(_parse_paragraph(paragraph) for paragraph in paragraphs if paragraph)
 

@@ -14,10 +14,10 @@ from fmx_ml.data.loader import HalfData, load_half
 from fmx_ml.data.sources import DataSources
 from fmx_ml.engine.evaluate import to_device
 from fmx_ml.errors import DataUnavailableError
-from fmx_ml.experiments import trainings
+from fmx_ml.experiments import q1
+from fmx_ml.pipelines import common, train
 from fmx_ml.results import RunOutcome
 from fmx_ml.sinks import FolderSink
-from fmx_ml.specs import plan
 
 
 @pytest.fixture(scope="session")
@@ -76,10 +76,10 @@ def run_job(
         folder = tmp_path_factory.mktemp("job")
         outcomes: list[RunOutcome] = []
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(trainings, "load_half", lambda *_: small)
-            for planned in plan(spec):
+            patch.setattr(common, "load_half", lambda *_: small)
+            for planned in q1.plan(spec, {}):
                 sink = FolderSink(folder / planned.name)
-                summary = trainings.train(
+                summary = train(
                     planned.training, sink, sources=sources, device="cpu", num_threads=1
                 )
                 outcomes.append(

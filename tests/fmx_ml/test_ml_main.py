@@ -11,10 +11,11 @@ import pytest
 from ml_cases import miss
 
 import fmx_ml.__main__ as main_module
-from fmx_ml.__main__ import FAILED, INTERRUPTED, REFUSED, format_table, main
+from fmx_ml.__main__ import FAILED, INTERRUPTED, REFUSED, main
 from fmx_ml.errors import DataUnavailableError, DivergedError
-from fmx_ml.experiments import trainings
+from fmx_ml.pipelines import common
 from fmx_ml.results import Results, Table
+from fmx_ml.texts import format_markdown, format_table
 
 
 def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -60,7 +61,7 @@ def small_data(small: Any, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, .
         asked.append(arguments)
         return small
 
-    monkeypatch.setattr(trainings, "load_half", load)
+    monkeypatch.setattr(common, "load_half", load)
     return asked
 
 
@@ -154,4 +155,17 @@ def test_a_table_as_text() -> None:
         "c            205.2",
         "d            7",
         "A note.",
+    ]
+
+
+def test_a_table_as_markdown() -> None:
+    table = Table(name="t", title="Title", columns=["a|b", "c"], rows=[["x|y", None]], note="N.")
+    assert format_markdown(table).splitlines() == [
+        "**Title**",
+        "",
+        "| a\\|b | c |",
+        "| --- | --- |",
+        "| x\\|y | \N{EN DASH} |",
+        "",
+        "N.",
     ]

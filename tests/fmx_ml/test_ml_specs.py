@@ -1,20 +1,27 @@
 """What specs take and refuse, and the runs that they plan."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
-from ml_cases import make_spec, make_training
+from ml_cases import make_training
 from pydantic import ValidationError
 
-from fmx_ml.specs import (
-    MAX_SEEDS,
-    CnnSpec,
-    Q1Spec,
-    parse_request,
-    parse_spec,
-    plan,
-    spec_hash,
-)
+from fmx_ml.experiments.q1 import Q1Spec
+from fmx_ml.requests import KINDS, parse_request, parse_spec, plan, spec_hash
+from fmx_ml.specs import MAX_SEEDS, CnnSpec, CommonSpec
+
+S = TypeVar("S", bound=CommonSpec)
+
+
+def make_spec(**fields: Any) -> Q1Spec:
+    """A Q1 spec as a request has it."""
+    return read(Q1Spec, {"kind": "q1", "spec": fields})
+
+
+def read(kind: type[S], data: Any) -> S:
+    spec = parse_request(data).spec
+    assert isinstance(spec, kind)
+    return spec
 
 
 def test_kind_alone_is_the_reports() -> None:
@@ -25,12 +32,11 @@ def test_kind_alone_is_the_reports() -> None:
 
 
 def test_a_preset_is_overridden_field_by_field() -> None:
-    quick = parse_request({"kind": "q1", "preset": "quick"}).spec
+    quick = read(Q1Spec, {"kind": "q1", "preset": "quick"})
     assert quick.max_epochs < 50
     assert quick.optimiser.name == "SGD"
-    changed = parse_request(
-        {"kind": "q1", "preset": "quick", "spec": {"optimiser": {"weight_decay": 0.1}}}
-    ).spec
+    fields = {"optimiser": {"weight_decay": 0.1}}
+    changed = read(Q1Spec, {"kind": "q1", "preset": "quick", "spec": fields})
     assert changed.max_epochs == quick.max_epochs
     assert changed.optimiser.learning_rate == quick.optimiser.learning_rate
     assert changed.optimiser.weight_decay == 0.1
@@ -99,10 +105,12 @@ def test_sizes_are_the_reports(conv_layers: int, flat: int, padding: int) -> Non
 
 
 def test_a_run_for_each_seed() -> None:
-    runs = plan(make_spec(seeds=[5, 3], half="fm2", max_epochs=7))
+    fields = {"seeds": [5, 3], "half": "fm2", "max_epochs": 7}
+    runs = plan(parse_request({"kind": "q1", "spec": fields}))
     assert [run.name for run in runs] == ["seed-5", "seed-3"]
     assert [run.training.seed for run in runs] == [5, 3]
-    assert all(run.training.half == "fm2" and run.max_epochs == 7 for run in runs)
+    assert all(run.max_epochs == 7 for run in runs)
+    assert all(run.training.model_dump()["half"] == "fm2" for run in runs)
 
 
 def test_a_training_holds_all_that_its_result_depends_on() -> None:
@@ -140,3 +148,29 @@ def test_bad_requests_are_refused(fields: dict[str, Any]) -> None:
 def test_what_is_no_request_is_refused(data: Any) -> None:
     with pytest.raises(ValidationError):
         parse_request(data)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_spec_written_out_is_the_same_spec(kind: str) -> None:
+    request = parse_request({"kind": kind})
+    assert parse_spec(kind, request.spec.model_dump(mode="json")) == request.spec
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_plan_names_each_run_once_after_those_it_needs(kind: str) -> None:
+    for preset in ("report", "quick"):
+        runs = plan(parse_request({"kind": kind, "preset": preset, "spec": {"seeds": [0, 7]}}))
+        names = [run.name for run in runs]
+        assert len(set(names)) == len(names)
+        for place, run in enumerate(runs):
+            assert set(run.needs) <= set(names[:place])
+            assert set(run.name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
+
+
+def test_a_part_of_a_value_leaves_the_rest_as_the_question_has_it() -> None:
+    spec = parse_request({"kind": "q3", "spec": {"model": {"dense_layers": 3}}}).spec
+    assert spec.model_dump()["model"]["conv_layers"] == 4
+    best = {"optimiser": {"learning_rate": 0.001}}
+    spec = parse_request({"kind": "q5", "spec": {"best": best}}).spec
+    assert spec.model_dump()["best"]["optimiser"]["name"] == "AdamW"
+    assert spec.model_dump()["best"]["model"]["dense_layers"] == 3

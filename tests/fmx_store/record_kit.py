@@ -1,11 +1,13 @@
 """Ways to fill a record and to look at all of it, for the tests of this room."""
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 
+from sqlalchemy import event
 from sqlmodel import Session, SQLModel, col, select
 
 from fmx_ml.requests import JobRequest, parse_request, plan
@@ -116,3 +118,18 @@ def together(*calls: Callable[[], Any]) -> list[Any]:
 def lease_of(run: Run) -> Lease:
     """The lease that the run's present attempt has."""
     return Lease(run_id=run.id, job_id=run.job_id, attempt=run.attempt)
+
+
+@contextmanager
+def statements(db: Database) -> Generator[list[str]]:
+    """Fills a list with what the database is told meanwhile."""
+    told: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        told.append(statement)
+
+    event.listen(db.engine, "before_cursor_execute", note)
+    try:
+        yield told
+    finally:
+        event.remove(db.engine, "before_cursor_execute", note)

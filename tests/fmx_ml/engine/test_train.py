@@ -10,13 +10,17 @@ from torch import nn
 
 from fmx_ml.engine.early_stopping import has_converged
 from fmx_ml.engine.evaluate import Examples, measure
+from fmx_ml.engine.objective import Classification
 from fmx_ml.engine.seeding import derive_seed
 from fmx_ml.engine.train import Fit, fit, make_optimiser
 from fmx_ml.errors import DivergedError, StoppedError
 from fmx_ml.models import build
 from fmx_ml.models.cnn import Cnn
 from fmx_ml.sinks import FolderSink
-from fmx_ml.specs import CnnSpec, CnnTraining, OptimiserSpec
+from fmx_ml.specs import CnnSpec, OptimiserSpec
+from fmx_ml.trainings import CnnTraining
+
+OBJECTIVE = Classification(5)
 
 
 def make_model(seed: int = 0) -> Cnn:
@@ -28,7 +32,12 @@ def run(
 ) -> tuple[Fit, Cnn, FolderSink, CnnTraining]:
     training = make_training(**{"max_epochs": 3, "optimiser": {"learning_rate": 0.1}, **fields})
     model, sink = make_model(training.seed), FolderSink(folder)
-    return fit(model, examples.train, examples.val, training, sink), model, sink, training
+    return (
+        fit(model, OBJECTIVE, examples.train, examples.val, training, sink),
+        model,
+        sink,
+        training,
+    )
 
 
 def figures(fitted: Fit) -> list[tuple[Any, ...]]:
@@ -172,7 +181,7 @@ def test_a_stop_is_heard_within_an_epoch(examples: SmallExamples, tmp_path: Path
     sink = StoppingSink(tmp_path, after_seconds=0.3)
     started = time.monotonic()
     with pytest.raises(StoppedError):
-        fit(make_model(), train, examples.val, make_training(batch_size=10), sink)
+        fit(make_model(), OBJECTIVE, train, examples.val, make_training(batch_size=10), sink)
     assert time.monotonic() - started < 1.5
     assert sink.history == []
 

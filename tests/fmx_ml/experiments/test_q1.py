@@ -10,13 +10,18 @@ import pytest
 from ml_cases import FinishedJob, make_spec
 from PIL import Image
 
+from fmx_ml import collation
+from fmx_ml.collation import collate
 from fmx_ml.errors import StoppedError
-from fmx_ml.experiments import collate
+from fmx_ml.experiments.q1 import Q1Spec
 from fmx_ml.files import write_json
+from fmx_ml.plots.render import draw
+from fmx_ml.requests import spec_hash
 from fmx_ml.results import Results, Table
 from fmx_ml.sinks import FolderSink
-from fmx_ml.specs import Preset, Q1Spec, spec_hash
+from fmx_ml.specs import Preset
 
+TABLES = ["accuracies", "per-class", "runs"]
 PICTURES = ["figure-1-loss", "figure-2-accuracy", "figure-3-confusion", "samples"]
 
 
@@ -48,10 +53,11 @@ def test_files(collated: tuple[Results, Path]) -> None:
     results, folder = collated
     files = {path.name for path in folder.iterdir()}
     expected = {f"{name}{suffix}" for name in PICTURES for suffix in (".png", ".svg")}
-    expected |= {f"{name}.csv" for name in PICTURES[:3]} | {"results.json", "manifest.json"}
-    assert files == expected
+    expected |= {f"{name}.csv" for name in PICTURES[:3]}
+    tables = {f"table-{name}.{form}" for name in TABLES for form in ("csv", "json", "md")}
+    assert files == expected | tables | {"results.json", "manifest.json"}
     named = [artifact for figure in results.figures for artifact in figure.artifacts]
-    assert set(named) == expected - {"results.json", "manifest.json"}
+    assert set(named) == expected
     assert [figure.number for figure in results.figures] == ["1", "2", "3", "samples"]
 
 
@@ -226,20 +232,19 @@ def test_quick_is_said_everywhere(one_seed: FinishedJob, tmp_path: Path) -> None
 def test_synthetic_is_said_everywhere(
     one_seed: FinishedJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    titles: list[str] = []
-    for name in ("draw_curves", "draw_confusion", "draw_samples"):
-        drawn = getattr(__import__("fmx_ml.experiments.q1", fromlist=[name]), name)
+    drawn: list[Any] = []
 
-        def draw(*args: Any, _drawn: Any = drawn, **kwargs: Any) -> Any:
-            titles.append(f"{kwargs['title']} {kwargs['subtitle']}")
-            return _drawn(*args, **kwargs)
+    def keep(recipe: Any) -> Any:
+        drawn.append(recipe)
+        return draw(recipe)
 
-        monkeypatch.setattr(f"fmx_ml.experiments.q1.{name}", draw)
+    monkeypatch.setattr(collation, "draw", keep)
     spec = make_spec(dataset="synthetic", max_epochs=1)
     results = collate_into(tmp_path, one_seed, spec=spec)
     assert results.dataset == "synthetic"
-    assert len(titles) == 4
-    assert all("synthetic" in title for title in [*titles, *all_titles(results)])
+    said = [f"{recipe.title} {recipe.subtitle}" for recipe in drawn]
+    assert len(said) == 4
+    assert all("synthetic" in words for words in [*said, *all_titles(results)])
     assert all("synthetic" in (c.reason or "") for c in results.comparisons)
     assert "quick" not in " ".join(all_titles(results))
 

@@ -17,8 +17,8 @@ from fmx_ml.data.loader import HalfData
 from fmx_ml.data.sources import DataSources
 from fmx_ml.engine.evaluate import measure, to_device
 from fmx_ml.errors import DivergedError, OutOfMemoryError, StoppedError, UserError
-from fmx_ml.experiments import trainings
 from fmx_ml.export import load_model
+from fmx_ml.pipelines import cnn, common, train
 from fmx_ml.sinks import FolderSink
 
 ARTIFACTS = {
@@ -28,6 +28,7 @@ ARTIFACTS = {
     "test-set.safetensors",
     "test-predictions.csv",
     "history.csv",
+    "feature-maps.safetensors",
 }
 
 
@@ -53,9 +54,9 @@ def test_artifacts(folder: Path) -> None:
 def test_phases_and_artifacts_go_to_the_sink(
     small: HalfData, sources: DataSources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trainings, "load_half", lambda *_: small)
+    monkeypatch.setattr(common, "load_half", lambda *_: small)
     sink = FolderSink(tmp_path)
-    trainings.train(make_training(max_epochs=1), sink, sources=sources, device="cpu", num_threads=1)
+    train(make_training(max_epochs=1), sink, sources=sources, device="cpu", num_threads=1)
     assert sink.phases == ["data", "training", "evaluation", "export"]
     assert set(sink.artifacts) == ARTIFACTS
     assert len(sink.artifacts) == len(ARTIFACTS)
@@ -171,33 +172,31 @@ def test_a_stop_is_heard(
     monkeypatch: pytest.MonkeyPatch,
     phase: str,
 ) -> None:
-    monkeypatch.setattr(trainings, "load_half", lambda *_: small)
+    monkeypatch.setattr(common, "load_half", lambda *_: small)
     sink = EndingSink(tmp_path, phase)
     with pytest.raises(StoppedError):
-        trainings.train(
-            make_training(max_epochs=1), sink, sources=sources, device="cpu", num_threads=1
-        )
+        train(make_training(max_epochs=1), sink, sources=sources, device="cpu", num_threads=1)
     assert "model.onnx" not in sink.artifacts
 
 
 def test_failures_have_their_names(
     small: HalfData, sources: DataSources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trainings, "load_half", lambda *_: small)
+    monkeypatch.setattr(common, "load_half", lambda *_: small)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     sink = FolderSink(tmp_path)
     with pytest.raises(UserError, match="cuda"):
-        trainings.train(make_training(), sink, sources=sources, device="cuda")
+        train(make_training(), sink, sources=sources, device="cuda")
     diverging = make_training(optimiser={"learning_rate": 1e30})
     with pytest.raises(DivergedError, match="epoch 1, step 2"):
-        trainings.train(diverging, sink, sources=sources, device="cpu", num_threads=1)
+        train(diverging, sink, sources=sources, device="cpu", num_threads=1)
 
     def take_all_memory(*_: object) -> None:
         torch.empty(2**55)
 
-    monkeypatch.setattr(trainings, "fit", take_all_memory)
+    monkeypatch.setattr(cnn, "fit", take_all_memory)
     with pytest.raises(OutOfMemoryError):
-        trainings.train(make_training(), sink, sources=sources, device="cpu", num_threads=1)
+        train(make_training(), sink, sources=sources, device="cpu", num_threads=1)
 
 
 def test_collation_needs_no_torch() -> None:

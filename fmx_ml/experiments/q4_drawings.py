@@ -1,0 +1,194 @@
+"""The figures of Q4: figure 16, and what autoencoders make of pictures."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fmx_ml.data.classes import CLASS_NAMES, class_name
+from fmx_ml.experiments import q4_tables, shared
+from fmx_ml.experiments.q4_spec import MlpConfiguration, Q4Spec, say_sizes
+from fmx_ml.experiments.q4_tables import LABELS, PARTS, Encoders, Runs, Start, Sweep, Whose
+from fmx_ml.experiments.shared import Outcomes
+from fmx_ml.files import CODES_FILE, RECONSTRUCTIONS_FILE
+from fmx_ml.plots.recipes import CodeSpace, Curves, Lines, Recipe, Reconstructions, Series
+from fmx_ml.questions import Cell, Drawing, Finished, Numbers
+from fmx_ml.results import RunOutcome
+
+_SHOWN = ("train", "val")  # figure 16 has no test accuracy
+_PICTURES: dict[str, tuple[Start, Start]] = {
+    "figure-16-accuracy": ("random", "report"),
+    "figure-16-accuracy-own": ("own_random", "own"),
+}
+_SHORT_LABELS: dict[Start, str] = {
+    "random": "random", "report": "pre-trained", "own_random": "random", "own": "pre-trained",
+}  # fmt: skip
+
+
+def draw_sweep(job: Finished[Q4Spec], sweep: Sweep, qualifier: str) -> list[Drawing]:
+    """Figure 16, and the same with our own encoder."""
+    pictures: dict[str, Recipe] = {
+        name: _draw_pair(job.spec, {start: sweep[start] for start in pair if start in sweep},
+                         qualifier)
+        for name, pair in _PICTURES.items()
+        if any(start in sweep for start in pair)
+    }  # fmt: skip
+    if not pictures:
+        return []
+    return [
+        Drawing(
+            number="16",
+            title=f"Accuracy against the share of the training pictures{qualifier}",
+            pictures=pictures,
+            numbers={"figure-16": _list_numbers(sweep)},
+        )
+    ]
+
+
+def _draw_pair(spec: Q4Spec, sweep: Mapping[Start, Runs], qualifier: str) -> Lines:
+    is_own = "own" in sweep or "own_random" in sweep
+    encoder = q4_tables.name_encoder("own" if is_own else "report", spec)
+    outcomes = [
+        outcome for runs in sweep.values() for by_seed in runs.values()
+        for outcome in by_seed.values()
+    ]  # fmt: skip
+    return Lines(
+        title=f"Perceptrons with and without pre-training, {encoder}{qualifier}",
+        subtitle=" · ".join([
+            shared.name_data(spec.dataset, spec.half),
+            _name_mlp(spec.own_mlp if is_own else spec.mlp),
+            f"{spec.sweep_epochs} epochs",
+            shared.name_seeds(outcomes),
+        ]),
+        x_label="share of the training pictures (%)",
+        y_label="accuracy of the best epoch",
+        series=[
+            _make_series(runs, part, label=f"{_SHORT_LABELS[start]}, {PARTS[part]}", group=group)
+            for group, (start, runs) in enumerate(sweep.items())
+            for part in _SHOWN
+        ],
+    )  # fmt: skip
+
+
+def _name_mlp(mlp: MlpConfiguration) -> str:
+    return " · ".join([
+        f"{say_sizes(mlp.model)}, {mlp.model.output}",
+        shared.name_optimiser(mlp.optimiser),
+        f"batch {mlp.batch_size}",
+    ])  # fmt: skip
+
+
+def _make_series(runs: Runs, part: str, *, label: str, group: int) -> Series:
+    """One line, validation solid and training dashed, where every seed of it has finished."""
+    seeds = sorted({seed for by_seed in runs.values() for seed in by_seed})
+    whole = {percent: by_seed for percent, by_seed in runs.items() if len(by_seed) == len(seeds)}
+    return Series(
+        label=label,
+        x=[float(percent) for percent in whole],
+        y=[
+            [by_seed[seed].summary[f"{part}_accuracy"] for by_seed in whole.values()]
+            for seed in seeds
+        ],
+        group=group,
+        dashed=part == "train",
+    )
+
+
+def _list_numbers(sweep: Sweep) -> Numbers:
+    """A row a run."""
+    figures = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "test_loss",
+               "test_accuracy")  # fmt: skip
+    rows: list[list[Cell]] = [
+        [start, percent, seed, outcome.name, *(outcome.summary[name] for name in figures)]
+        for start, runs in sweep.items()
+        for percent, by_seed in runs.items()
+        for seed, outcome in by_seed.items()
+    ]
+    return Numbers(["start", "percent", "seed", "run", *figures], rows)
+
+
+def draw_encoders(job: Finished[Q4Spec], encoders: Encoders, qualifier: str) -> list[Drawing]:
+    """Reconstructions, code space and training of each autoencoder that is looked at."""
+    found = encoders.items()
+    return [
+        *(_draw_reconstructions(job, whose, outcomes, qualifier) for whose, outcomes in found),
+        *(_draw_codes(job, whose, outcomes, qualifier) for whose, outcomes in found),
+        *(_draw_curves(job.spec, whose, outcomes, qualifier) for whose, outcomes in found),
+    ]
+
+
+def _list_names(spec: Q4Spec) -> list[str]:
+    return [class_name(spec.dataset, index) for index in range(len(CLASS_NAMES))]
+
+
+def _describe(spec: Q4Spec, outcomes: Outcomes, *further: str) -> str:
+    training = q4_tables.training_of(outcomes[0])
+    return " · ".join([
+        shared.name_data(spec.dataset),
+        q4_tables.name_autoencoder(training),
+        shared.name_seeds(outcomes),
+        *further,
+    ])  # fmt: skip
+
+
+def _say_error(outcome: RunOutcome) -> str:
+    collapsed = ", collapsed" if outcome.summary["collapsed"] else ""
+    return f"mean squared error {outcome.summary['train_mse']:.4f}{collapsed}"
+
+
+def _draw_reconstructions(
+    job: Finished[Q4Spec], whose: Whose, outcomes: Outcomes, qualifier: str
+) -> Drawing:
+    """Test pictures of every class; what is shown of fm2 was learnt from."""
+    first = outcomes[0]
+    title = f"Reconstructions, autoencoder: {q4_tables.name_encoder(whose, job.spec)}{qualifier}"
+    recipe = Reconstructions(
+        title=title,
+        subtitle=_describe(job.spec, [first], _say_error(first)),
+        path=job.artifact(first.name, RECONSTRUCTIONS_FILE),
+        names=_list_names(job.spec),
+    )
+    name = f"reconstructions-{whose}"
+    return Drawing(number=name, title=title, pictures={name: recipe})
+
+
+def _draw_codes(
+    job: Finished[Q4Spec], whose: Whose, outcomes: Outcomes, qualifier: str
+) -> Drawing:
+    """The code in two dimensions: its principal components."""
+    first = outcomes[0]
+    title = f"Code space, autoencoder: {q4_tables.name_encoder(whose, job.spec)}{qualifier}"
+    x_label, y_label = _name_components(first.summary)
+    recipe = CodeSpace(
+        title=title,
+        subtitle=_describe(job.spec, [first], _say_error(first)),
+        path=job.artifact(first.name, CODES_FILE),
+        names=_list_names(job.spec),
+        x_label=x_label,
+        y_label=y_label,
+    )
+    name = f"code-space-{whose}"
+    return Drawing(number=name, title=title, pictures={name: recipe})
+
+
+def _name_components(summary: Mapping[str, Any]) -> tuple[str, str]:
+    """The axes, with the share of the code's variance that each explains where it is known."""
+    shares: Sequence[float | None] = summary.get("code_explained") or (None, None)
+    first, second = (
+        f"{ordinal} principal component of the code"
+        + (f" ({share:.0%} of its variance)" if share is not None else "")
+        for ordinal, share in zip(("first", "second"), shares, strict=True)
+    )
+    return first, second
+
+
+def _draw_curves(spec: Q4Spec, whose: Whose, outcomes: Outcomes, qualifier: str) -> Drawing:
+    """Errors by epoch; the best epoch is the one with the lowest training error."""
+    title = f"Training, autoencoder: {q4_tables.name_encoder(whose, spec)}{qualifier}"
+    recipe = Curves(
+        title=title,
+        subtitle=_describe(spec, outcomes),
+        quantity="mean squared error",
+        curves=shared.make_curves(outcomes, "loss"),
+    )
+    name = f"autoencoder-training-{whose}"
+    numbers = {name: shared.make_curve_numbers(outcomes, "loss")}
+    return Drawing(number=name, title=title, pictures={name: recipe}, numbers=numbers)
