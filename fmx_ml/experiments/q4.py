@@ -1,45 +1,30 @@
 """Q4: an autoencoder pre-trains a perceptron (report, section 4; table 4, figure 16)."""
 
-from collections.abc import Iterator
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-from pydantic import Field, model_validator
-
-from fmx_ml.data.classes import class_name
-from fmx_ml.experiments import q4_tables, shared
+from fmx_ml.experiments import q4_autoencoders, q4_drawings, q4_tables, shared
+from fmx_ml.experiments.q4_autoencoders import Whose
+from fmx_ml.experiments.q4_spec import (
+    REPORT_STRUCTURE,
+    AutoencoderConfiguration,
+    FinalSpec,
+    MlpConfiguration,
+    Q4Spec,
+    say_sizes,
+)
 from fmx_ml.experiments.q4_tables import LABELS, Start, Sweep
-from fmx_ml.files import CODES_FILE, RECONSTRUCTIONS_FILE
-from fmx_ml.plots.recipes import CodeSpace, Curves, Lines, Reconstructions, Series
-from fmx_ml.questions import (
-    Collation,
-    Drawing,
-    Finished,
-    MisfitError,
-    Numbers,
-    Question,
-    References,
+from fmx_ml.experiments.shared import Outcomes
+from fmx_ml.questions import Collation, Finished, MisfitError, Question, References
+from fmx_ml.results import Comparison, RunOutcome
+from fmx_ml.specs import OptimiserSpec
+from fmx_ml.trainings import (
+    AutoencoderTraining,
+    MlpTraining,
+    PlannedRun,
+    Training,
+    training_hash,
 )
-from fmx_ml.results import RunOutcome
-from fmx_ml.specs import (
-    MAX_BATCH_SIZE,
-    AutoencoderSpec,
-    BatchSize,
-    CommonSpec,
-    EarlyStopping,
-    Epochs,
-    Frozen,
-    Half,
-    Int,
-    MlpSpec,
-    Normalisation,
-    Number,
-    OptimiserSpec,
-    Percent,
-    RunId,
-    Structure,
-    misfit,
-)
-from fmx_ml.trainings import AutoencoderTraining, MlpTraining, PlannedRun, training_hash
 
 ABOUT = """\
 Sixty autoencoders compress pictures to ten numbers and back: four stacks of dense layers, five
@@ -50,140 +35,15 @@ is dead, or that does no better than one picture for all, is called collapsed.
 
 A perceptron with the layers of an encoder then learns the five classes of the first half from 5% to
 100% of its training pictures, once from random weights and once from copies of the encoder's. The
-report's encoder is doubtful; so the same is done with an autoencoder of our own, which learns
-longer and from pixels that its sigmoid can reach, and with perceptrons that end in plain logits.
-Each pair of trainings has the same pictures in the same order."""
+report sets the first at 30% beside the second at 100%; here both are also compared at every share,
+in pairs with the same pictures in the same order.
 
-MAX_GRID = 500  # autoencoders
-ALL_CLASSES = 10
+The report's encoder is doubtful: its error is no better than that of one grey picture for all. So
+the comparison is made a second time with an autoencoder of our own, which learns longer and from
+pixels that its sigmoid can reach, and with perceptrons that end in plain logits. Any finished
+autoencoder can take the place of the report's."""
 
-_REPORT_STRUCTURE = ((784, 128), (128, 64), (64, 32), (32, 10))
-_GRID_PREFIX, _TAKEN = "autoencoder", "encoder-taken"
-
-
-class AutoencoderGrid(Frozen):
-    """The autoencoders that are compared: every structure, batch size and learning rate."""
-
-    structures: Annotated[tuple[Structure, ...], Field(min_length=1, max_length=32)] = (
-        ((784, 128), (128, 32), (32, 10)),
-        _REPORT_STRUCTURE,
-        ((784, 256), (256, 128), (128, 32), (32, 10)),
-        # Printed with a first layer that does not fit the second (erratum 14).
-        ((784, 512), (512, 256), (256, 128), (128, 64), (64, 32), (32, 10)),
-    )
-    batch_sizes: Annotated[
-        tuple[Annotated[Int, Field(ge=1, le=MAX_BATCH_SIZE)], ...],
-        Field(min_length=1, max_length=32),
-    ] = (16, 32, 128, 256, 512)
-    learning_rates: Annotated[
-        tuple[Annotated[Number, Field(gt=0)], ...], Field(min_length=1, max_length=32)
-    ] = (0.1, 0.01, 0.001)
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        for structure in self.structures:
-            AutoencoderSpec(structure=structure)
-        if self.count() > MAX_GRID:
-            raise misfit("structures", f"the lists make {self.count()} autoencoders, "
-                         f"{MAX_GRID} at most")  # fmt: skip
-        return self
-
-    def count(self) -> int:
-        """Configurations, counted and not built."""
-        return len(self.structures) * len(self.batch_sizes) * len(self.learning_rates)
-
-    def configurations(self) -> Iterator[tuple[AutoencoderSpec, int, float]]:
-        """Each structure, batch size and learning rate."""
-        for structure in self.structures:
-            for batch_size in self.batch_sizes:
-                for rate in self.learning_rates:
-                    yield AutoencoderSpec(structure=structure), batch_size, rate
-
-
-_REPORT_STOPPING = EarlyStopping(
-    window=3, threshold=-0.001, min_epochs=5, on="train_loss", divide_by_batch_size=True
-)
-
-
-class AutoencoderConfiguration(Frozen):
-    """One autoencoder and how it is trained; the default is what the report calls its best."""
-
-    model: AutoencoderSpec = AutoencoderSpec(structure=_REPORT_STRUCTURE)
-    optimiser: OptimiserSpec = OptimiserSpec(name="Adam", learning_rate=0.01)
-    batch_size: BatchSize = 32
-    normalise: Normalisation = "report"
-    max_epochs: Epochs = 200
-    early_stopping: EarlyStopping | None = _REPORT_STOPPING
-
-
-class MlpConfiguration(Frozen):
-    """A perceptron and how it is trained; the default is the report's."""
-
-    model: MlpSpec = MlpSpec(structure=_REPORT_STRUCTURE)
-    optimiser: OptimiserSpec = OptimiserSpec(name="Adam", learning_rate=0.01)
-    batch_size: BatchSize = 32
-
-
-class FinalSpec(Frozen):
-    """The two perceptrons of table 4, trained to convergence."""
-
-    random_percent: Percent = 30
-    pretrained_percent: Percent = 100
-    max_epochs: Epochs = 200
-    early_stopping: EarlyStopping | None = EarlyStopping(
-        window=3, threshold=-0.001, min_epochs=5, divide_by_batch_size=True
-    )
-
-
-class Q4Spec(CommonSpec):
-    """Q4: autoencoders, and perceptrons that start from their encoders."""
-
-    half: Half = Field(default="fm1", description="What the perceptrons learn.")
-    grid: AutoencoderGrid = AutoencoderGrid()
-    autoencoder_max_epochs: Epochs = 200
-    autoencoder_early_stopping: EarlyStopping | None = _REPORT_STOPPING
-    encoder: AutoencoderConfiguration = Field(
-        default=AutoencoderConfiguration(), description="What the perceptrons start from."
-    )
-    encoder_run: RunId | None = Field(
-        default=None, description="A finished autoencoder run to start from instead."
-    )
-    own: AutoencoderConfiguration | None = Field(
-        default=AutoencoderConfiguration(
-            optimiser=OptimiserSpec(name="Adam", learning_rate=0.001),
-            batch_size=128,
-            normalise="unit",
-            max_epochs=40,
-            early_stopping=None,
-        ),
-        description="An autoencoder for the fair comparison; null leaves it out.",
-    )
-    mlp: MlpConfiguration = MlpConfiguration()
-    own_mlp: MlpConfiguration = Field(
-        default=MlpConfiguration(
-            model=MlpSpec(structure=_REPORT_STRUCTURE, output="logits"),
-            optimiser=OptimiserSpec(name="Adam", learning_rate=0.001),
-        ),
-        description="The perceptrons of the fair comparison.",
-    )
-    sweep_epochs: Epochs = 16
-    fractions: tuple[Percent, ...] = Field(
-        default=tuple(range(5, 101, 5)),
-        min_length=1,
-        max_length=100,
-        description="Shares of the training pictures, rising.",
-    )
-    final: FinalSpec | None = Field(default=FinalSpec(), description="Table 4; null leaves it out.")
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        if sorted(set(self.fractions)) != list(self.fractions):
-            raise misfit("fractions", "they must rise, each given once")
-        if self.encoder_run is None and self.encoder.model.structure != self.mlp.model.structure:
-            raise misfit("mlp", "its layers are not those of encoder.model")
-        if self.own is not None and self.own.model.structure != self.own_mlp.model.structure:
-            raise misfit("own_mlp", "its layers are not those of own.model")
-        return self
+_GRID_PREFIX, _OWN_PREFIX, _TAKEN = "autoencoder-", "own-autoencoder-", "encoder-taken"
 
 
 def find_references(spec: Q4Spec) -> dict[str, str]:
@@ -200,17 +60,22 @@ def plan(spec: Q4Spec, references: References) -> tuple[PlannedRun, ...]:
     taken = _take_encoder(spec, references)
     runs = [] if taken is None else [taken]
     for seed in spec.seeds:
-        grid = list(_plan_grid(spec, seed))
-        encoder, further = _find_encoder(spec, seed, grid, taken)
-        runs += [*grid, *further, *_plan_pairs(spec, seed, "random", "report", encoder)]
-        if spec.own is not None:
-            own = PlannedRun(
-                name=f"own-autoencoder-seed-{seed}", training=_train(spec, spec.own, seed)
-            )
-            runs += [own, *_plan_pairs(spec, seed, "own_random", "own", own)]
-        if spec.final is not None:
-            runs += _plan_finals(spec, spec.final, seed, encoder)
+        runs += _plan_seed(spec, seed, taken)
     return tuple(runs)
+
+
+def _plan_seed(spec: Q4Spec, seed: int, taken: PlannedRun | None) -> list[PlannedRun]:
+    grid = list(_plan_grid(spec, seed))
+    encoder = taken or _plan_encoder(spec, seed, grid)
+    runs = grid if encoder in [*grid, taken] else [*grid, encoder]
+    pairs = [*_plan_pairs(spec, spec.mlp, seed, ("random", "report"), encoder)]
+    if spec.own is not None:
+        training = _make_training(spec, spec.own, seed)
+        own = PlannedRun(name=f"{_OWN_PREFIX}seed-{seed}", training=training)
+        runs = [*runs, own]
+        pairs += _plan_pairs(spec, spec.own_mlp, seed, ("own_random", "own"), own)
+    finals = _plan_finals(spec, spec.final, seed, encoder) if spec.final is not None else ()
+    return [*runs, *pairs, *finals]
 
 
 def _plan_grid(spec: Q4Spec, seed: int) -> Iterator[PlannedRun]:
@@ -222,54 +87,64 @@ def _plan_grid(spec: Q4Spec, seed: int) -> Iterator[PlannedRun]:
             max_epochs=spec.autoencoder_max_epochs,
             early_stopping=spec.autoencoder_early_stopping,
         )
-        training = _train(spec, configuration, seed)
-        yield PlannedRun(name=f"{_GRID_PREFIX}-{number:02}-seed-{seed}", training=training)
+        training = _make_training(spec, configuration, seed)
+        yield PlannedRun(name=f"{_GRID_PREFIX}{number:02}-seed-{seed}", training=training)
 
 
-def _train(spec: Q4Spec, configuration: AutoencoderConfiguration, seed: int) -> AutoencoderTraining:
+def _make_training(
+    spec: Q4Spec, configuration: AutoencoderConfiguration, seed: int
+) -> AutoencoderTraining:
     fields = {name: getattr(configuration, name) for name in type(configuration).model_fields}
     return AutoencoderTraining.model_validate(
         {**fields, "seed": seed, "split_seed": spec.split_seed, "dataset": spec.dataset}
     )
 
 
-def _find_encoder(
-    spec: Q4Spec, seed: int, grid: list[PlannedRun], taken: PlannedRun | None
-) -> tuple[PlannedRun, list[PlannedRun]]:
-    """The run whose encoder the perceptrons start from, and what must be planned for it."""
-    if taken is not None:
-        return taken, []
-    training = _train(spec, spec.encoder, seed)
+def _plan_encoder(spec: Q4Spec, seed: int, grid: Sequence[PlannedRun]) -> PlannedRun:
+    """The run whose encoder the perceptrons start from: one of the grid where it is there."""
+    training = _make_training(spec, spec.encoder, seed)
     found = [run for run in grid if run.training == training]
-    if found:
-        return found[0], []
-    encoder = PlannedRun(name=f"encoder-seed-{seed}", training=training)
-    return encoder, [encoder]
+    return found[0] if found else PlannedRun(name=f"encoder-seed-{seed}", training=training)
 
 
 def _take_encoder(spec: Q4Spec, references: References) -> PlannedRun | None:
-    if spec.encoder_run is None:
+    run = spec.encoder_run
+    if run is None:
         return None
-    training = references.get(spec.encoder_run)
-    if not isinstance(training, AutoencoderTraining):
-        raise MisfitError("encoder_run", f"{spec.encoder_run} trained no autoencoder")
-    if training.model.structure != spec.mlp.model.structure:
-        theirs = "-".join(map(str, training.model.sizes))
-        ours = "-".join(map(str, spec.mlp.model.sizes))
-        raise MisfitError("encoder_run", f"its encoder is {theirs}, the perceptron {ours}")
-    return PlannedRun(name=_TAKEN, training=training, taken_from=spec.encoder_run)
+    training = references.get(run)
+    reason = say_misfit(training, spec)
+    if training is None or reason is not None:
+        raise MisfitError("encoder_run", f"{run} {reason}")
+    return PlannedRun(name=_TAKEN, training=training, taken_from=run)
+
+
+def say_misfit(source: Training | None, spec: Q4Spec) -> str | None:
+    """Why perceptrons can't start from a run, if they can't, said of the run."""
+    if source is None:
+        return "is no finished run"
+    if not isinstance(source, AutoencoderTraining):
+        return "trained no autoencoder"
+    if source.model.structure != spec.mlp.model.structure:
+        theirs, ours = say_sizes(source.model), say_sizes(spec.mlp.model)
+        return f"has an encoder {theirs}, which does not fit the perceptron {ours}"
+    if source.dataset != spec.dataset:
+        return f"learnt {source.dataset}, not {spec.dataset}"
+    if source.split_seed != spec.split_seed:
+        return (f"learnt pictures that are held out here: "
+                f"its split_seed is {source.split_seed}, not {spec.split_seed}")  # fmt: skip
+    return None
 
 
 def _plan_pairs(
-    spec: Q4Spec, seed: int, base: Start, start: Start, encoder: PlannedRun
+    spec: Q4Spec, mlp: MlpConfiguration, seed: int, pair: tuple[Start, Start], encoder: PlannedRun
 ) -> Iterator[PlannedRun]:
     """At each share a perceptron from random weights and one from the encoder's."""
     for percent in spec.fractions:
-        for whose in (base, start):
+        for start in pair:
             yield _plan_mlp(
-                spec, spec.own_mlp if start == "own" else spec.mlp, seed, percent, encoder,
-                name=name_run(whose, percent, seed),
-                pretrained=whose == start,
+                spec, mlp, seed, percent, encoder,
+                name=name_run(start, percent, seed),
+                pretrained=start == pair[1],
                 max_epochs=spec.sweep_epochs,
                 early_stopping=None,
             )  # fmt: skip
@@ -326,47 +201,65 @@ def name_run(start: Start, percent: int, seed: int) -> str:
 
 def collate(job: Finished[Q4Spec]) -> Collation:
     """The autoencoders ranked, their pictures, table 4, figure 16 and the fair table."""
-    qualifier = shared.qualify(job.preset, job.spec)
-    grid = q4_tables.rank(job.find(f"{_GRID_PREFIX}-"))
-    encoders = find_encoders(job)
+    spec, qualifier = job.spec, shared.qualify(job.preset, job.spec)
+    grid = q4_autoencoders.rank(job.find(_GRID_PREFIX))
+    encoders = find_encoders(job, grid)
     sweep = gather(job)
-    errors = q4_tables.compare_error(encoders.get("report", []), job.preset, job.spec)
-    finals = {
-        start: q4_tables.compare_final(start, found, job.preset, job.spec)
-        for start in ("random", "report")
-        if (found := job.find(f"final-{start}-"))
-    }
+    errors = q4_autoencoders.compare_error(
+        find_reports(job), encoders.get("report", ()), job.preset, spec
+    )
+    finals = _compare_finals(job)
     return Collation(
         tables=[
-            *q4_tables.tabulate_grid(grid, qualifier),
-            *q4_tables.tabulate_encoders(encoders, errors, qualifier),
+            *q4_autoencoders.tabulate_grid(grid, qualifier),
+            *q4_autoencoders.tabulate_error(errors, qualifier),
+            *q4_autoencoders.tabulate_encoders(encoders, spec, qualifier),
             *q4_tables.tabulate_table_4(finals, qualifier),
-            *q4_tables.tabulate_sweep(sweep, qualifier),
-            *q4_tables.tabulate_runs(job.outcomes, qualifier),
+            *q4_tables.tabulate_sweep(sweep, spec, qualifier),
+            *q4_autoencoders.tabulate_runs(job.outcomes, qualifier),
+            *q4_tables.tabulate_runs(job.outcomes, spec, qualifier),
         ],
         drawings=[
-            *_draw_sweeps(job, sweep, qualifier),
-            *_draw_reconstructions(job, encoders, qualifier),
-            *_draw_codes(job, encoders, qualifier),
-            *_draw_curves(encoders, qualifier),
+            *q4_drawings.draw_sweep(job, sweep, qualifier),
+            *q4_drawings.draw_encoders(job, encoders, qualifier),
         ],
-        comparisons=[c for rows in (errors, *finals.values()) for c in rows.values()
-                     if c.published is not None],
-    )  # fmt: skip
+        comparisons=[c for rows in (errors, *finals.values()) for c in rows.values()],
+    )
 
 
-def find_encoders(job: Finished[Q4Spec]) -> dict[Literal["report", "own"], list[RunOutcome]]:
-    """The finished autoencoders that perceptrons start from, by whose they are."""
-    found: dict[Literal["report", "own"], list[RunOutcome]] = {}
-    taken = job.find(_TAKEN)
-    for seed in job.spec.seeds:
-        wanted = _train(job.spec, job.spec.encoder, seed)
-        report = taken or [outcome for outcome in job.outcomes if outcome.training == wanted]
-        if report:
-            found.setdefault("report", []).append(report[0])
-    if own := job.find("own-autoencoder-"):
+def _compare_finals(job: Finished[Q4Spec]) -> dict[Start, dict[str, Comparison]]:
+    starts: tuple[Start, ...] = ("random", "report")
+    return {
+        start: q4_tables.compare_final(start, found, job.preset, job.spec)
+        for start in starts
+        if (found := job.find(f"final-{start}-"))
+    }
+
+
+def find_encoders(job: Finished[Q4Spec], ranked: Sequence[Outcomes]) -> dict[Whose, Outcomes]:
+    """The autoencoders that are looked at: the perceptrons', the grid's best, our own."""
+    found: dict[Whose, Outcomes] = {}
+    if encoder := job.find(_TAKEN) or _find_trained(job, job.spec.encoder):
+        found["report"] = encoder
+    if ranked and ranked[0] != encoder:
+        found["grid"] = ranked[0]
+    if own := job.find(_OWN_PREFIX):
         found["own"] = own
     return found
+
+
+def find_reports(job: Finished[Q4Spec]) -> list[RunOutcome]:
+    """The autoencoders that were trained exactly as the report's best."""
+    return _find_trained(job, AutoencoderConfiguration())
+
+
+def _find_trained(
+    job: Finished[Q4Spec], configuration: AutoencoderConfiguration
+) -> list[RunOutcome]:
+    """The outcome of a configuration for each seed that has one."""
+    wanted = [_make_training(job.spec, configuration, seed) for seed in job.spec.seeds]
+    found = [[o for o in job.outcomes if o.training == training] for training in wanted]
+    return [outcomes[0] for outcomes in found if outcomes]
 
 
 def gather(job: Finished[Q4Spec]) -> Sweep:
@@ -381,145 +274,13 @@ def gather(job: Finished[Q4Spec]) -> Sweep:
     return sweep
 
 
-_PAIRS: dict[str, tuple[Start, Start]] = {"16": ("random", "report"), "16b": ("own_random", "own")}
-
-
-def _draw_sweeps(job: Finished[Q4Spec], sweep: Sweep, qualifier: str) -> list[Drawing]:
-    """Figure 16, and the same with our own encoder."""
-    drawings: list[Drawing] = []
-    for number, pair in _PAIRS.items():
-        starts: list[Start] = [start for start in pair if start in sweep]
-        if not starts:
-            continue
-        encoder = "the report's encoder" if number == "16" else "our own encoder"
-        if number == "16" and job.spec.encoder_run is not None:
-            encoder = f"run {job.spec.encoder_run}"
-        title = f"Accuracy against the share of the pictures{qualifier}"
-        recipe = Lines(
-            title=title,
-            subtitle=f"{_say_mlp(job.spec, number)} · {encoder} · {job.spec.sweep_epochs} epochs",
-            x_label="training pictures, percent",
-            y_label="accuracy of the best epoch",
-            series=[
-                _make_series(job, sweep, start, part, group)
-                for group, start in enumerate(starts)
-                for part in ("train", "val")
-            ],
-        )
-        name = f"figure-{number}-fractions"
-        numbers = Numbers(*q4_tables.tell_sweep(sweep, starts))
-        drawings.append(
-            Drawing(number=number, title=f"{title}, {encoder}", pictures={name: recipe},
-                    numbers={name: numbers})
-        )  # fmt: skip
-    return drawings
-
-
-def _make_series(
-    job: Finished[Q4Spec], sweep: Sweep, start: Start, part: str, group: int
-) -> Series:
-    """One line: the shares at which every seed has finished."""
-    runs = {
-        p: by_seed for p, by_seed in sweep[start].items() if len(by_seed) == len(job.spec.seeds)
-    }
-    return Series(
-        label=f"{LABELS[start]}, {'training' if part == 'train' else 'validation'}",
-        x=[float(percent) for percent in runs],
-        y=[
-            [by_seed[seed].summary[f"{part}_accuracy"] for by_seed in runs.values()]
-            for seed in job.spec.seeds
-        ],
-        group=group,
-        dashed=part == "train",
-    )
-
-
-def _say_mlp(spec: Q4Spec, number: str) -> str:
-    mlp = spec.mlp if number == "16" else spec.own_mlp
-    optimiser = shared.name_optimiser(mlp.optimiser)
-    return " · ".join([
-        shared.name_data(spec.dataset, spec.half),
-        f"perceptron {'-'.join(map(str, mlp.model.sizes))}, {mlp.model.output}",
-        f"{optimiser}, batch {mlp.batch_size}",
-    ])  # fmt: skip
-
-
-_WHOSE = {"report": "the report's autoencoder", "own": "our own autoencoder"}
-
-
-def _describe(outcome: RunOutcome) -> str:
-    training = outcome.training
-    assert isinstance(training, AutoencoderTraining)  # noqa: S101 - asked of autoencoders alone
-    return " · ".join([
-        q4_tables.name_autoencoder(training),
-        f"mse {outcome.summary['train_mse']:.4f}",
-        shared.name_seeds([outcome]),
-    ])  # fmt: skip
-
-
-def _names(job: Finished[Q4Spec]) -> list[str]:
-    return [class_name(job.spec.dataset, index) for index in range(ALL_CLASSES)]
-
-
-def _draw_reconstructions(
-    job: Finished[Q4Spec], encoders: dict[Any, list[RunOutcome]], qualifier: str
-) -> list[Drawing]:
-    drawings: list[Drawing] = []
-    for whose, outcomes in encoders.items():
-        title = f"Reconstructions by {_WHOSE[whose]}{qualifier}"
-        recipe = Reconstructions(
-            title=title,
-            subtitle=_describe(outcomes[0]),
-            path=job.artifact(outcomes[0].name, RECONSTRUCTIONS_FILE),
-            names=_names(job),
-        )
-        name = f"reconstructions-{whose}"
-        drawings.append(Drawing(number=name, title=title, pictures={name: recipe}))
-    return drawings
-
-
-def _draw_codes(
-    job: Finished[Q4Spec], encoders: dict[Any, list[RunOutcome]], qualifier: str
-) -> list[Drawing]:
-    drawings: list[Drawing] = []
-    for whose, outcomes in encoders.items():
-        title = f"The code of {_WHOSE[whose]} in two dimensions{qualifier}"
-        recipe = CodeSpace(
-            title=title,
-            subtitle=f"{_describe(outcomes[0])} · principal components of the code",
-            path=job.artifact(outcomes[0].name, CODES_FILE),
-            names=_names(job),
-            x_label="first principal component",
-            y_label="second principal component",
-        )
-        name = f"codes-{whose}"
-        drawings.append(Drawing(number=name, title=title, pictures={name: recipe}))
-    return drawings
-
-
-def _draw_curves(encoders: dict[Any, list[RunOutcome]], qualifier: str) -> list[Drawing]:
-    drawings: list[Drawing] = []
-    for whose, outcomes in encoders.items():
-        title = f"Mean squared error of {_WHOSE[whose]} by epoch{qualifier}"
-        recipe = Curves(
-            title=title,
-            subtitle=_describe(outcomes[0]),
-            quantity="mean squared error",
-            curves=shared.make_curves(outcomes, "loss"),
-        )
-        name = f"autoencoder-curves-{whose}"
-        numbers = {name: shared.make_curve_numbers(outcomes, "loss")}
-        drawings.append(Drawing(number=name, title=title, pictures={name: recipe}, numbers=numbers))
-    return drawings
-
-
 QUESTION = Question(
     kind="q4",
     spec=Q4Spec,
     about=ABOUT,
     quick={
         "grid": {
-            "structures": [_REPORT_STRUCTURE],
+            "structures": [REPORT_STRUCTURE],
             "batch_sizes": [256],
             "learning_rates": [0.001],
         },

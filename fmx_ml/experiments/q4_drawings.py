@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fmx_ml.data.classes import CLASS_NAMES, class_name
-from fmx_ml.experiments import q4_tables, shared
+from fmx_ml.experiments import q4_autoencoders, shared
+from fmx_ml.experiments.q4_autoencoders import Encoders, Whose
 from fmx_ml.experiments.q4_spec import MlpConfiguration, Q4Spec, say_sizes
-from fmx_ml.experiments.q4_tables import LABELS, PARTS, Encoders, Runs, Start, Sweep, Whose
+from fmx_ml.experiments.q4_tables import PARTS, Runs, Start, Sweep
 from fmx_ml.experiments.shared import Outcomes
 from fmx_ml.files import CODES_FILE, RECONSTRUCTIONS_FILE
 from fmx_ml.plots.recipes import CodeSpace, Curves, Lines, Recipe, Reconstructions, Series
@@ -25,12 +26,15 @@ _SHORT_LABELS: dict[Start, str] = {
 
 def draw_sweep(job: Finished[Q4Spec], sweep: Sweep, qualifier: str) -> list[Drawing]:
     """Figure 16, and the same with our own encoder."""
-    pictures: dict[str, Recipe] = {
+    pairs = {
         name: _draw_pair(job.spec, {start: sweep[start] for start in pair if start in sweep},
                          qualifier)
         for name, pair in _PICTURES.items()
         if any(start in sweep for start in pair)
     }  # fmt: skip
+    pictures: dict[str, Recipe] = {
+        name: lines for name, lines in pairs.items() if any(series.x for series in lines.series)
+    }
     if not pictures:
         return []
     return [
@@ -45,13 +49,13 @@ def draw_sweep(job: Finished[Q4Spec], sweep: Sweep, qualifier: str) -> list[Draw
 
 def _draw_pair(spec: Q4Spec, sweep: Mapping[Start, Runs], qualifier: str) -> Lines:
     is_own = "own" in sweep or "own_random" in sweep
-    encoder = q4_tables.name_encoder("own" if is_own else "report", spec)
+    encoder = f"{q4_autoencoders.name_encoder('own' if is_own else 'report', spec)} encoder"
     outcomes = [
         outcome for runs in sweep.values() for by_seed in runs.values()
         for outcome in by_seed.values()
     ]  # fmt: skip
     return Lines(
-        title=f"Perceptrons with and without pre-training, {encoder}{qualifier}",
+        title=f"Perceptrons with and without pre-training: {encoder}{qualifier}",
         subtitle=" · ".join([
             shared.name_data(spec.dataset, spec.half),
             _name_mlp(spec.own_mlp if is_own else spec.mlp),
@@ -115,15 +119,19 @@ def draw_encoders(job: Finished[Q4Spec], encoders: Encoders, qualifier: str) -> 
     ]
 
 
+def _name(whose: Whose, spec: Q4Spec) -> str:
+    return f"{q4_autoencoders.name_encoder(whose, spec)} autoencoder"
+
+
 def _list_names(spec: Q4Spec) -> list[str]:
     return [class_name(spec.dataset, index) for index in range(len(CLASS_NAMES))]
 
 
 def _describe(spec: Q4Spec, outcomes: Outcomes, *further: str) -> str:
-    training = q4_tables.training_of(outcomes[0])
+    training = q4_autoencoders.training_of(outcomes[0])
     return " · ".join([
         shared.name_data(spec.dataset),
-        q4_tables.name_autoencoder(training),
+        q4_autoencoders.name_autoencoder(training),
         shared.name_seeds(outcomes),
         *further,
     ])  # fmt: skip
@@ -139,7 +147,7 @@ def _draw_reconstructions(
 ) -> Drawing:
     """Test pictures of every class; what is shown of fm2 was learnt from."""
     first = outcomes[0]
-    title = f"Reconstructions, autoencoder: {q4_tables.name_encoder(whose, job.spec)}{qualifier}"
+    title = f"Reconstructions: {_name(whose, job.spec)}{qualifier}"
     recipe = Reconstructions(
         title=title,
         subtitle=_describe(job.spec, [first], _say_error(first)),
@@ -150,12 +158,10 @@ def _draw_reconstructions(
     return Drawing(number=name, title=title, pictures={name: recipe})
 
 
-def _draw_codes(
-    job: Finished[Q4Spec], whose: Whose, outcomes: Outcomes, qualifier: str
-) -> Drawing:
+def _draw_codes(job: Finished[Q4Spec], whose: Whose, outcomes: Outcomes, qualifier: str) -> Drawing:
     """The code in two dimensions: its principal components."""
     first = outcomes[0]
-    title = f"Code space, autoencoder: {q4_tables.name_encoder(whose, job.spec)}{qualifier}"
+    title = f"Code space: {_name(whose, job.spec)}{qualifier}"
     x_label, y_label = _name_components(first.summary)
     recipe = CodeSpace(
         title=title,
@@ -182,7 +188,7 @@ def _name_components(summary: Mapping[str, Any]) -> tuple[str, str]:
 
 def _draw_curves(spec: Q4Spec, whose: Whose, outcomes: Outcomes, qualifier: str) -> Drawing:
     """Errors by epoch; the best epoch is the one with the lowest training error."""
-    title = f"Training, autoencoder: {q4_tables.name_encoder(whose, spec)}{qualifier}"
+    title = f"Mean squared error by epoch: {_name(whose, spec)}{qualifier}"
     recipe = Curves(
         title=title,
         subtitle=_describe(spec, outcomes),

@@ -316,6 +316,7 @@ def _draw_whole(
             shared.name_data(job.spec.dataset, whole.half),
             shared.describe_configuration(getattr(job.spec, whole.configuration)),
             shared.name_seeds(outcomes),
+            *(["bold: mean", "dots: best"] if len(outcomes) > 1 else []),
         ]),
         loss=shared.make_curves(outcomes, "loss"),
         accuracy=shared.make_curves(outcomes, "accuracy"),

@@ -146,6 +146,12 @@ def values_of(outcomes: Outcomes, *keys: str) -> list[float]:
     return [_look_up(outcome.summary, keys) for outcome in outcomes]
 
 
+def tell_spread(outcomes: Outcomes, *keys: str) -> list[Cell]:
+    """Two cells: a figure's mean, and its deviation where there are several runs."""
+    ours = spread(values_of(outcomes, *keys))
+    return [ours.mean, ours.std if ours.n > 1 else None]
+
+
 def _look_up(value: Any, keys: Sequence[str]) -> float:
     for key in keys:
         value = value[key]

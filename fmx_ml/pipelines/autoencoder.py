@@ -85,7 +85,7 @@ def _summarise(
     error, _ = _OBJECTIVE.measure(model, train, check_stop)
     num_dead_units = count_dead_units(model, train, check_stop)
     constants = measure_constants(train, check_stop)
-    _save_codes(model, train, sink)
+    explained = _save_codes(model, train, sink)
     code_size = training.model.sizes[-1]
     best, last = result.history[result.best_epoch - 1], result.history[-1]
     summary = summarise_fit(result)
@@ -99,6 +99,7 @@ def _summarise(
         "report_error": _report_error(best, training),
         "constant_mse": asdict(constants),
         "code_size": code_size,
+        "code_explained": explained,
         "dead_units": num_dead_units,
         "collapsed": has_collapsed(error, constants, num_dead_units, code_size),
         "num_train": len(train),
@@ -133,8 +134,11 @@ def _save_reconstructions(
     sink.artifact(RECONSTRUCTIONS_FILE)
 
 
-def _save_codes(model: Autoencoder, train: Examples, sink: Sink) -> None:
-    """The first principal components of some pictures' codes: float32 [N, 2]; labels int64 [N]."""
+def _save_codes(model: Autoencoder, train: Examples, sink: Sink) -> list[float]:
+    """The first principal components of some pictures' codes: float32 [N, 2]; labels int64 [N].
+
+    Gives back the share of the codes' variance that each of the two explains.
+    """
     rows_N = torch.from_numpy(first_of_each(train.labels_N.numpy(), CODES_PER_CLASS))
     with torch.inference_mode():
         codes_N2, explained_2 = project_codes(model.encode(train.images_NCHW[rows_N]))
@@ -142,6 +146,7 @@ def _save_codes(model: Autoencoder, train: Examples, sink: Sink) -> None:
     arrays = {"codes": codes_N2, "labels": labels_N, "explained": explained_2}
     sink.path(CODES_FILE).write_bytes(save(arrays))
     sink.artifact(CODES_FILE)
+    return explained_2.tolist()
 
 
 def _save_model(training: AutoencoderTraining, result: Fit, sink: Sink) -> None:

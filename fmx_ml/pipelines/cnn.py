@@ -28,9 +28,9 @@ from fmx_ml.pipelines.common import (
     leave_export,
     leave_history,
     leave_test_set,
-    leave_weights,
     load_data,
     summarise_classifier,
+    write_weights,
 )
 from fmx_ml.pipelines.transfer import start_from
 from fmx_ml.results import NeededRun
@@ -139,7 +139,7 @@ def _leave_feature_maps(model: Cnn, test: Pictures, sink: Sink) -> None:
 
 
 def _describe(training: CnnTraining, data: HalfData, result: Fit, sink: Sink) -> CnnCard:
-    """Leaves the weights in the sink and gives back the card."""
+    """Writes the weights and gives back the card."""
     return CnnCard(
         architecture=training.model,
         num_classes=len(data.classes),
@@ -151,5 +151,5 @@ def _describe(training: CnnTraining, data: HalfData, result: Fit, sink: Sink) ->
         seed=training.seed,
         split_seed=training.split_seed,
         best_epoch=result.best_epoch,
-        weights_sha256=leave_weights(result.best_weights, sink),
+        weights_sha256=write_weights(result.best_weights, sink),
     )

@@ -158,22 +158,27 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
 
 def leave_weights(weights: Weights, sink: Sink) -> str:
     """Leaves the weights in the sink; gives back the file's sha256 in hex."""
-    sha256 = save_weights(weights, sink.path(WEIGHTS_FILE))
+    sha256 = write_weights(weights, sink)
     sink.artifact(WEIGHTS_FILE)
     return sha256
+
+
+def write_weights(weights: Weights, sink: Sink) -> str:
+    """Writes the weights, for `leave_export` to leave; gives back the file's sha256 in hex."""
+    return save_weights(weights, sink.path(WEIGHTS_FILE))
 
 
 def leave_export(
     model: Cnn | Mlp, card: CnnCard | MlpCard, data: HalfData, sink: Sink
 ) -> dict[str, Any]:
-    """Leaves card and ONNX export in the sink; gives back how the export compares with torch.
+    """Leaves weights, card and ONNX export in the sink; tells how the export compares with torch.
 
     Raises:
-        ExportError: it differs.
+        ExportError: it differs; nothing is left.
     """
     save_card(card, sink.path(CARD_FILE))
     check = export_onnx(model, card, data.test, sink.path(ONNX_FILE))
-    for name in (CARD_FILE, ONNX_FILE):
+    for name in (WEIGHTS_FILE, CARD_FILE, ONNX_FILE):
         sink.artifact(name)
     return {"export": _describe_check(check)}
 

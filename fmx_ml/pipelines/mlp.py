@@ -27,11 +27,11 @@ from fmx_ml.pipelines.common import (
     leave_export,
     leave_history,
     leave_test_set,
-    leave_weights,
     load_data,
     load_source,
     require_run,
     summarise_classifier,
+    write_weights,
 )
 from fmx_ml.results import NeededRun
 from fmx_ml.sinks import Sink
@@ -109,7 +109,7 @@ def _sizes(training: AutoencoderTraining | MlpTraining) -> str:
 
 
 def _describe(training: MlpTraining, data: HalfData, result: Fit, sink: Sink) -> MlpCard:
-    """Leaves the weights in the sink and gives back the card."""
+    """Writes the weights and gives back the card."""
     return MlpCard(
         architecture=training.model,
         input=input_of(training.normalise),
@@ -122,5 +122,5 @@ def _describe(training: MlpTraining, data: HalfData, result: Fit, sink: Sink) ->
         seed=training.seed,
         split_seed=training.split_seed,
         best_epoch=result.best_epoch,
-        weights_sha256=leave_weights(result.best_weights, sink),
+        weights_sha256=write_weights(result.best_weights, sink),
     )

@@ -30,8 +30,8 @@ def start_from(model: Cnn, transfer: Transfer, needed: Sequence[NeededRun]) -> N
             f"its network is {source.spec!r}, this one {model.spec!r}"
         )
     last = f"fc{len(model.denses)}."
-    weights = {name: w for name, w in source.state_dict().items() if not name.startswith(last)}
-    model.load_state_dict(weights, strict=False)
+    own = {name: w for name, w in model.state_dict().items() if name.startswith(last)}
+    model.load_state_dict(source.state_dict() | own)
     if transfer.trained == "last_layer":
         model.freeze()
 

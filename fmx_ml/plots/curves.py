@@ -1,11 +1,12 @@
 """Training and validation figures over the epochs, of one run or of several seeds."""
 
 from collections.abc import Sequence
+from math import ceil, floor, log10
 from statistics import fmean, median
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 from fmx_ml.plots.recipes import Curve, CurvePair, Curves
 from fmx_ml.plots.style import (
@@ -24,9 +25,11 @@ from fmx_ml.plots.style import (
 _HEIGHT = 4.6  # inches
 _PAIR_HEIGHT = 3.9
 _LEFT, _BOTTOM, _RIGHT = 0.8, 0.6, 1.15  # inches for the axis labels and the lines' names
-_PAIR_LEFT, _PAIR_WIDTH = (0.75, 4.35), 2.55
+_PAIR_LEFT, _PAIR_WIDTH = (0.75, 4.62), 2.28
 _TEXT_INCHES = 0.17  # a line of text
 _LOG_RATIO = 8  # losses that differ by more are easier to read on a logarithmic axis
+_LOG_TICKS = ((1, 1.5, 2, 3, 4, 5, 7), (1, 2, 3, 5), (1, 2, 5), (1, 3), (1,))  # a power of ten's
+_MIN_TICKS = 3
 _ACCURACY_SPAN = 6  # the axis goes down by so many times the median error
 
 
@@ -36,25 +39,25 @@ def draw_curves(recipe: Curves) -> Figure:
     width, height = PAGE_WIDTH - _LEFT - _RIGHT, _HEIGHT - _BOTTOM - HEADER_INCHES
     axes = place(figure, _LEFT, _BOTTOM, width, height)
     _draw_panel(axes, recipe.curves, recipe.quantity, separator=": ")
+    _label_ends(axes, recipe.curves)
     return figure
 
 
 def draw_curve_pair(recipe: CurvePair) -> Figure:
     """Loss at the left, accuracy at the right, each as `draw_curves` draws it."""
     figure = make_figure(PAGE_WIDTH, _PAIR_HEIGHT, recipe.title, recipe.subtitle)
-    quantities = (("loss", recipe.loss), ("accuracy", recipe.accuracy))
-    for left, (quantity, curves) in zip(_PAIR_LEFT, quantities, strict=True):
-        height = _PAIR_HEIGHT - _BOTTOM - HEADER_INCHES - 0.05
-        _draw_panel(
-            place(figure, left, _BOTTOM, _PAIR_WIDTH, height), curves, quantity, separator="\n"
-        )
+    height = _PAIR_HEIGHT - _BOTTOM - HEADER_INCHES
+    left, right = (place(figure, x, _BOTTOM, _PAIR_WIDTH, height) for x in _PAIR_LEFT)
+    _draw_panel(left, recipe.loss, "loss", separator="\n")
+    _draw_panel(right, recipe.accuracy, "accuracy", separator="\n")
+    _label_ends(right if recipe.accuracy else left, recipe.accuracy or recipe.loss)
     return figure
 
 
-def draw_lines(axes: Axes, curves: Sequence[Curve]) -> None:
-    """The lines of training and validation, without scales or names."""
-    _draw_runs(axes, [curve.train for curve in curves], TRAIN_COLOUR)
-    _draw_runs(axes, [curve.val for curve in curves if curve.val], VAL_COLOUR)
+def draw_lines(axes: Axes, curves: Sequence[Curve], *, weight: float = 1.0) -> None:
+    """The lines of training and validation, without scales or names; `weight` makes them bolder."""
+    _draw_runs(axes, [curve.train for curve in curves], TRAIN_COLOUR, weight)
+    _draw_runs(axes, [curve.val for curve in curves if curve.val], VAL_COLOUR, weight)
 
 
 def judged(curve: Curve) -> Sequence[float]:
@@ -77,12 +80,23 @@ def spans_much(values: Sequence[float]) -> bool:
     return min(values) > 0 and max(values) > _LOG_RATIO * min(values)
 
 
-def scale_log(axes: Axes) -> None:
-    """A logarithmic axis upwards, with plain numbers at 1, 2 and 5 of each power of ten."""
+def scale_log(axes: Axes, values: Sequence[float], *, spacing: float = 0.4) -> None:
+    """A logarithmic axis upwards, with plain numbers about so many inches apart."""
+    low, high = min(values), max(values)
+    room = axes.bbox.height / LAYOUT_DPI / spacing
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:.4g}"))
+    if _count_ticks(_LOG_TICKS[0], low, high) < _MIN_TICKS:
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=max(2, int(room))))
+        return
+    fitting = (subs for subs in _LOG_TICKS if _count_ticks(subs, low, high) <= room)
+    axes.yaxis.set_major_locator(LogLocator(subs=next(fitting, (1,))))
+
+
+def _count_ticks(subs: Sequence[float], low: float, high: float) -> int:
+    powers = range(floor(log10(low)), ceil(log10(high)) + 1)
+    return sum(low <= sub * 10.0**power <= high for power in powers for sub in subs)
 
 
 def find_bottom(curves: Sequence[Curve]) -> float:
@@ -104,30 +118,29 @@ def _draw_panel(axes: Axes, curves: Sequence[Curve], quantity: str, *, separator
         return
     axes.grid(visible=True, axis="y")
     draw_lines(axes, curves)
-    _scale(axes, curves)
-    _label_ends(axes, curves)
+    _scale(axes, curves, f"accuracy{separator.replace(': ', ' ')}(the first epochs lie below)")
     mark_best(axes, curves, 5.5)
     if len(curves) == 1:
         _name_best(axes, curves[0], separator)
 
 
-def _draw_runs(axes: Axes, lines: Sequence[Sequence[float]], colour: str) -> None:
+def _draw_runs(axes: Axes, lines: Sequence[Sequence[float]], colour: str, weight: float) -> None:
     alone = len(lines) == 1
     for line in lines:
         axes.plot(
             range(1, len(line) + 1), line, color=colour, alpha=1 if alone else 0.45,
-            linewidth=1.7 if alone else 0.8, marker="o" if len(line) == 1 else "",
+            linewidth=weight * (1.7 if alone else 0.8), marker="o" if len(line) == 1 else "",
         )  # fmt: skip
     if len(lines) > 1:
         means = [fmean(values) for values in zip(*lines, strict=False)]
-        axes.plot(range(1, len(means) + 1), means, color=colour, linewidth=2.2)
+        axes.plot(range(1, len(means) + 1), means, color=colour, linewidth=weight * 2.2)
 
 
-def _scale(axes: Axes, curves: Sequence[Curve]) -> None:
+def _scale(axes: Axes, curves: Sequence[Curve], cut_label: str) -> None:
     """Whole epochs across; upwards whatever lets the late epochs be read.
 
     Losses that span much get a logarithmic axis. Accuracies get one that starts where the curves
-    flatten, and says so.
+    flatten, and says so by its label.
     """
     values = values_of(curves)
     axes.set_xlim(1, max(2, *(len(curve.train) for curve in curves)))
@@ -136,14 +149,16 @@ def _scale(axes: Axes, curves: Sequence[Curve]) -> None:
         bottom = find_bottom(curves)
         if min(values) < bottom < max(values):
             axes.set_ylim(bottom, max(values) + 0.05 * (max(values) - bottom))
-            axes.set_ylabel("accuracy (the first epochs lie below)")
+            axes.set_ylabel(cut_label)
     elif spans_much(values):
-        scale_log(axes)
+        scale_log(axes, values)
     axes.autoscale_view()
 
 
 def _label_ends(axes: Axes, curves: Sequence[Curve]) -> None:
     """Names the lines at their right ends, apart from each other where they meet."""
+    if not curves:
+        return
     train = _height(axes, fmean(curve.train[-1] for curve in curves))
     names = [(train, "training", TRAIN_COLOUR)]
     if lasts := [curve.val[-1] for curve in curves if curve.val]:

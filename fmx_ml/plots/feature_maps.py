@@ -14,7 +14,7 @@ from fmx_ml.plots.style import HEADER_INCHES, MUTED, PAGE_WIDTH, SMALL, make_fig
 from fmx_ml.plots.tiles import strip
 
 _LEFT, _PICTURE, _NAMES, _RIGHT = 0.2, 1.35, 1.15, 0.2  # inches from left to right
-_TOP, _BOTTOM, _GAP = 0.35, 0.45, 0.1  # inches; above the maps stand their numbers
+_TOP, _BOTTOM, _GAP = 0.2, 0.45, 0.1  # inches; above the maps stand their numbers
 _MAX_SIDE = 0.82  # inches of a map
 _WHITE = 255
 
@@ -69,8 +69,8 @@ def _name_layer(figure: Figure, layer: str, maps_CHW: NDArray[np.float32], middl
     across, down = figure.get_size_inches()
     channels, height, width = maps_CHW.shape
     x = (_LEFT + _PICTURE + _NAMES - 0.12) / across
-    figure.text(x, (middle + 0.02) / down, layer, ha="right", va="bottom", fontweight="bold")
+    figure.text(x, (middle + 0.1) / down, layer, ha="right", va="bottom", fontweight="bold")
     figure.text(
-        x, (middle - 0.02) / down, f"{channels} of {height} x {width}", ha="right", va="top",
+        x, (middle + 0.06) / down, f"{channels} maps,\n{height} x {width}", ha="right", va="top",
         color=MUTED, fontsize=SMALL,
     )  # fmt: skip

@@ -4,6 +4,7 @@ Legend of shapes: O I output and input channels, K a filter's side, H W pixels.
 """
 
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,6 +17,7 @@ from safetensors.numpy import load_file
 from fmx_ml.plots.recipes import Filters
 from fmx_ml.plots.style import (
     HEADER_INCHES,
+    LAYOUT_DPI,
     MUTED,
     PAGE_WIDTH,
     RULE,
@@ -31,9 +33,10 @@ _COLOURS = LinearSegmentedColormap.from_list("weights", [TRAIN_COLOUR, "white", 
 _MAX_SIDE, _MIN_SIDE = 0.5, 0.12  # inches of a filter
 _MAX_BLOCK_HEIGHT = 4.8  # inches, if the filters are not too many
 _MAX_COLUMNS, _MAX_FILTERS = 40, 2400  # so that one can still be seen
-_LEFT, _RIGHT, _BOTTOM, _TOP = 0.2, 1.15, 0.45, 0.5  # inches; below the header input channels
+_LEFT, _RIGHT, _BOTTOM, _TOP = 0.2, 1.15, 0.5, 0.4  # inches; below the header input channels
 _NUMBERS = 0.5  # inches left of a block, for the output channels
-_LABEL_STEP = 0.22  # inches from number to number at least
+_ROW_STEP, _COLUMN_STEP = 0.14, 0.24  # inches from number to number at least
+_TALL = 1.1  # inches that a block needs beside "output channel"
 _UNEVEN = 0.8  # what a last block with fewer rows is worth
 _GAP = 1  # pixels between filters
 
@@ -106,25 +109,35 @@ def _draw_block(
         sheet_HW, cmap=_COLOURS.with_extremes(bad=RULE), norm=scale, interpolation="none",
         aspect="auto",
     )  # fmt: skip
-    step = max(1, round(_LABEL_STEP / side + 0.49))
     rows, columns = middles(outputs, height, _GAP), middles(inputs, width, _GAP)
-    axes.set_yticks(rows[::step], [str(first + row + 1) for row in range(0, outputs, step)])
-    axes.set_xticks(columns[::step], [str(column + 1) for column in range(0, inputs, step)])
-    axes.tick_params(labelsize=SMALL, pad=2, top=True, labeltop=True, labelbottom=False)
+    down, across = (max(1, ceil(step / side)) for step in (_ROW_STEP, _COLUMN_STEP))
+    axes.set_yticks(rows[::down], [str(first + row + 1) for row in range(0, outputs, down)])
+    axes.set_xticks(columns[::across], [str(column + 1) for column in range(0, inputs, across)])
+    axes.tick_params(labelsize=SMALL, pad=2, top=True, labeltop=inputs > 1, labelbottom=False)
     strip(axes)
     if first == 0:
-        axes.set_ylabel("output channel", color=MUTED, fontsize=SMALL)
-        axes.set_title("input channel", loc="left", color=MUTED, fontsize=SMALL, pad=16)
+        _name_channels(axes, inputs)
+
+
+def _name_channels(axes: Axes, inputs: int) -> None:
+    """Says at the first block what the numbers are; a lone input channel has none."""
+    if inputs == 1:
+        axes.set_title("output channel", loc="left", color=MUTED, fontsize=SMALL, pad=6)
+        return
+    tall = axes.bbox.height > _TALL * LAYOUT_DPI
+    axes.set_ylabel("output channel" if tall else "output", color=MUTED, fontsize=SMALL)
+    axes.set_title("input channel", loc="left", color=MUTED, fontsize=SMALL, pad=16)
 
 
 def _say_scale(figure: Figure, scale: Normalize, left: float, top: float) -> None:
     """A bar at the right with the largest weight, 0 and its negative."""
-    height = min(1.6, top - _BOTTOM)
+    largest, height = float(scale.vmax or 1), min(1.6, top - _BOTTOM)
     bar = place(figure, left, top - height, 0.13, height)
     colours = ScalarMappable(scale, _COLOURS)
-    figure.colorbar(colours, cax=bar, ticks=[scale.vmin, 0, scale.vmax], format="{x:+.2g}")
+    figure.colorbar(colours, cax=bar)
+    bar.set_yticks([-largest, 0, largest], [f"{-largest:.2g}", "0", f"+{largest:.2g}"])
     bar.tick_params(labelsize=SMALL, length=2)
-    bar.set_title("weight", loc="left", color=MUTED, fontsize=SMALL, pad=16)
+    bar.set_title("weight", loc="left", color=MUTED, fontsize=SMALL, pad=10)
     bar.spines[:].set_linewidth(0.6)
 
 
@@ -133,9 +146,16 @@ def _describe(
 ) -> None:
     """How many filters there are, and which of them are shown."""
     outputs, inputs, height, width = weights_OIKK.shape
-    text = f"{outputs} output channels of {inputs} filters each, {height} x {width} weights"
-    if shown_OIKK.shape != weights_OIKK.shape:
-        text += f"; shown: the first {shown_OIKK.shape[1]} of {shown_OIKK.shape[0]} channels"
+    text = f"{outputs} x {inputs} filters of {height} x {width} weights"
+    parts = [
+        f"{name} channels 1 to {shown} of {count}"
+        for name, shown, count in zip(
+            ("output", "input"), shown_OIKK.shape, weights_OIKK.shape, strict=False
+        )
+        if shown < count
+    ]
+    if parts:
+        text += f"; shown: {' and '.join(parts)}"
     figure.text(
         _LEFT / PAGE_WIDTH, 0.15 / figure.get_size_inches()[1], text, color=MUTED, fontsize=SMALL
     )

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
-from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+from matplotlib.ticker import MaxNLocator
 
 from fmx_ml.plots.curves import scale_log
 from fmx_ml.plots.recipes import Lines, Series
@@ -28,10 +28,10 @@ from fmx_ml.plots.style import (
 _HEIGHT = 4.8  # inches, unless the names need more
 _LEFT, _BOTTOM, _LEADER, _RIGHT = 0.9, 0.85, 0.35, 0.15  # inches; the leaders go to the names
 _MAX_NAME = 1.75  # inches of a line of a series's name
-_NAME_ROOM, _NAME_GAP = 0.4, 0.06  # inches for two lines of a name, and between names
+_NAME_ROOM, _NAME_GAP = 0.38, 0.06  # inches for a name, and between names
+_NAME_LINES = 3
 _MAX_MARKED = 30  # points of a line that still get a marker
 _DASHES = (0, (4, 2))
-_WIDE_RATIO = 4  # a logarithmic axis over less has no room for 1, 2 and 5
 
 
 def draw_lines(recipe: Lines) -> Figure:
@@ -61,24 +61,37 @@ def draw_lines(recipe: Lines) -> Figure:
 def spread_out(
     wanted: Sequence[float], sizes: Sequence[float], low: float, high: float
 ) -> list[float]:
-    """Where the middles of things of these sizes go, near where they are wanted, but apart."""
+    """Where the middles of things of these sizes go: apart, and as near as can be to `wanted`.
+
+    What overlaps is put side by side around its mean place, which may join it with the next; that
+    is isotonic regression by pooling adjacent violators.
+    """
     order = sorted(range(len(wanted)), key=lambda i: wanted[i])
-    placed = list(wanted)
+    offsets, total = dict[int, float](), 0.0
     for i in order:
-        placed[i] = max(placed[i], low + sizes[i] / 2)
-        low = placed[i] + sizes[i] / 2
-    for i in reversed(order):
-        placed[i] = min(placed[i], high - sizes[i] / 2)
-        high = placed[i] - sizes[i] / 2
-    return placed
+        offsets[i], total = total + sizes[i] / 2, total + sizes[i]
+    pools: list[list[int]] = []
+
+    def place_of(pool: Sequence[int]) -> float:
+        return fmean(wanted[i] - offsets[i] for i in pool)
+
+    for i in order:
+        pools.append([i])
+        while len(pools) > 1 and place_of(pools[-1]) < place_of(pools[-2]):
+            last = pools.pop()
+            pools[-1] += last
+    placed = {
+        i: max(low, min(place_of(pool), high - total)) + offsets[i] for pool in pools for i in pool
+    }
+    return [placed[i] for i in range(len(wanted))]
 
 
 def _write_name(figure: Figure, series: Series) -> Text:
-    """A series's name, not yet in its place, in two lines at most."""
+    """A series's name, not yet in its place, in three lines at most."""
     name = figure.text(
         0, 0, series.label, color=_colour(series), fontsize=9, fontweight="bold", va="center"
     )
-    wrap(name, _MAX_NAME, 2)
+    wrap(name, _MAX_NAME, _NAME_LINES)
     return name
 
 
@@ -123,11 +136,8 @@ def _scale(axes: Axes, drawn: Sequence[Series], *, log_y: bool) -> None:
     axes.grid(visible=True, axis="y")
     values = [value for series in drawn for line in series.y for value in line]
     if log_y and min(values) > 0:
-        scale_log(axes)
+        scale_log(axes, values)
         axes.set_ylim(min(values) / 1.1, max(values) * 1.1)
-        if max(values) < _WIDE_RATIO * min(values):
-            axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
-            axes.yaxis.set_major_formatter(StrMethodFormatter("{x:.4g}"))
 
 
 def _connect(
@@ -149,7 +159,7 @@ def _connect(
         name.set_position((left / across, middle / down))
         leader = Line2D(
             [x / across, (left - gap) / across], [y / down, middle / down], linewidth=0.8,
-            color=_colour(series), linestyle=_DASHES if series.dashed else "-",
+            alpha=0.6, color=_colour(series), linestyle=_DASHES if series.dashed else "-",
         )  # fmt: skip
         figure.add_artist(leader)
 

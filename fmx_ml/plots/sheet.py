@@ -1,7 +1,7 @@
 """Loss and accuracy of many configurations on one page, as small multiples with letters."""
 
 from collections.abc import Sequence
-from statistics import fmean, quantiles
+from statistics import fmean, median
 from string import ascii_lowercase
 
 from matplotlib.axes import Axes
@@ -34,7 +34,7 @@ from fmx_ml.plots.style import (
 )
 
 MAX_PANELS = 100  # of a sheet; a picture of more could not be opened
-_LEGEND, _BOTTOM = 0.35, 0.3  # inches
+_LEGEND, _BOTTOM = 0.35, 0.4  # inches
 _ROW, _PANEL = 1.78, 0.98  # inches from row to row, and of a panel's height
 _BELOW = 0.3  # inches for the epochs below a panel
 _LEFT, _TICKS, _RIGHT = 0.2, 0.45, 0.2  # inches at the edge, for a panel's numbers, at the end
@@ -48,7 +48,7 @@ def draw_curve_sheet(recipe: CurveSheet) -> Figure:
     rows = max(1, -(-len(panels) // columns))
     height = HEADER_INCHES + _LEGEND + rows * _ROW + _BOTTOM
     figure = make_figure(PAGE_WIDTH, height, recipe.title, recipe.subtitle)
-    _explain(figure, len(recipe.panels))
+    _explain(figure, recipe.panels)
     if not panels:
         say_empty(place(figure, _LEFT, _BOTTOM, PAGE_WIDTH - 2 * _LEFT, _PANEL))
     width = (PAGE_WIDTH - _LEFT - _RIGHT) / columns
@@ -57,7 +57,9 @@ def draw_curve_sheet(recipe: CurveSheet) -> Figure:
         row, column = divmod(number, columns)
         top = height - HEADER_INCHES - _LEGEND - row * _ROW
         pairs.append(_draw_pair(figure, panel, number, _LEFT + column * width, top, width))
-    _share_scales(pairs, panels)
+    for axes in (axes for pair in pairs[-columns:] for axes in pair):
+        axes.set_xlabel("epoch", fontsize=SMALL, labelpad=2)
+    _share_scales(figure, pairs, panels)
     return figure
 
 
@@ -89,7 +91,7 @@ def _draw_panel(axes: Axes, curves: Sequence[Curve], quantity: str, number: int)
         best = fmean(judged(curve)[curve.best_epoch - 1] for curve in curves)
         title = f"{title} {best:.4f}"
         axes.grid(visible=True, axis="y")
-        draw_lines(axes, curves)
+        draw_lines(axes, curves, weight=0.8)
         mark_best(axes, curves, 4)
         axes.set_xlim(1, max(2, *(len(curve.train) for curve in curves)))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=4, min_n_ticks=1))
@@ -98,21 +100,31 @@ def _draw_panel(axes: Axes, curves: Sequence[Curve], quantity: str, number: int)
     axes.set_title(title, loc="left", fontsize=SMALL, color=INK, pad=4)
 
 
-def _share_scales(pairs: Sequence[tuple[Axes, Axes]], panels: Sequence[Panel]) -> None:
+def _share_scales(
+    figure: Figure, pairs: Sequence[tuple[Axes, Axes]], panels: Sequence[Panel]
+) -> None:
     losses = [value for panel in panels for value in values_of(panel.loss)]
-    accuracies = [value for panel in panels for value in values_of(panel.accuracy)]
+    accuracies = [panel.accuracy for panel in panels if panel.accuracy]
+    low, high = _find_range(accuracies) if accuracies else (0, 1)
     for (loss, accuracy), panel in zip(pairs, panels, strict=True):
         if panel.loss:
             _scale_loss(loss, losses)
         if panel.accuracy:
-            accuracy.set_ylim(*_find_range(panels, accuracies))
+            accuracy.set_ylim(low, high)
             accuracy.yaxis.set_major_locator(MaxNLocator(nbins=4))
+            if max(values_of(panel.accuracy)) < low:
+                accuracy.text(
+                    0.5, 0.5, f"all below {low:.2f}", ha="center", va="center", fontsize=SMALL,
+                    transform=accuracy.transAxes,
+                )  # fmt: skip
+    if any(min(values_of(curves)) < low for curves in accuracies):
+        _note(figure, f"accuracies below {low:.2f} are not shown")
 
 
 def _scale_loss(axes: Axes, losses: Sequence[float]) -> None:
     low, high = min(losses), max(losses)
     if spans_much(losses):
-        scale_log(axes)
+        scale_log(axes, losses, spacing=0.2)
         axes.set_ylim(low / 1.2, high * 1.2)
     else:
         margin = 0.06 * (high - low) or 0.5
@@ -120,37 +132,49 @@ def _scale_loss(axes: Axes, losses: Sequence[float]) -> None:
         axes.yaxis.set_major_locator(MaxNLocator(nbins=4))
 
 
-def _find_range(panels: Sequence[Panel], accuracies: Sequence[float]) -> tuple[float, float]:
-    """From where nine tenths of the configurations flatten to the highest accuracy."""
-    bottoms = [find_bottom(panel.accuracy) for panel in panels if panel.accuracy]
-    bottom = quantiles(bottoms, n=10)[0] if len(bottoms) > 1 else bottoms[0]
-    low, high = max(bottom, min(accuracies)), max(accuracies)
-    margin = 0.05 * (high - low) or 0.05
-    return (low if bottom > min(accuracies) else low - margin), high + margin
+def _find_range(accuracies: Sequence[Sequence[Curve]]) -> tuple[float, float]:
+    """From where most configurations flatten to the highest accuracy.
+
+    The best epochs of nine tenths of the configurations lie above the bottom.
+    """
+    values = [value for curves in accuracies for value in values_of(curves)]
+    best = sorted(fmean(judged(c)[c.best_epoch - 1] for c in curves) for curves in accuracies)
+    lowest, high = best[len(best) // 10], max(values)
+    bottom = min(median(find_bottom(curves) for curves in accuracies), lowest)
+    margin = 0.05 * (high - bottom) or 0.05
+    low = max(min(values), bottom) - margin
+    return low, high + margin
 
 
-def _explain(figure: Figure, num_panels: int) -> None:
+def _explain(figure: Figure, panels: Sequence[Panel]) -> None:
     """What the colours are, and what the numbers in the titles are."""
     _, height = figure.get_size_inches()
+    several = any(len(panel.loss) > 1 for panel in panels)
+    best = "best epochs; titles: the mean of their validation figures; bold: means"
     handles = [
         Line2D([], [], color=TRAIN_COLOUR, linewidth=1.7, label="training"),
         Line2D([], [], color=VAL_COLOUR, linewidth=1.7, label="validation"),
         Line2D(
             [], [], color=VAL_COLOUR, marker="o", linestyle="", markeredgecolor="white",
-            label="best epoch, whose validation figure is in the title",
+            label=best if several else "best epoch; titles: its validation figure",
         ),
     ]  # fmt: skip
     figure.legend(
         handles=handles, loc="upper left", ncols=3, frameon=False, fontsize=SMALL,
-        bbox_to_anchor=(0.1 / PAGE_WIDTH, 1 - (HEADER_INCHES - 0.05) / height), handlelength=1.6,
-        columnspacing=1.4, borderaxespad=0,
+        bbox_to_anchor=(_LEFT / PAGE_WIDTH, 1 - (HEADER_INCHES - 0.05) / height), handlelength=1.6,
+        columnspacing=1.4, borderaxespad=0, borderpad=0,
     )  # fmt: skip
-    note = "across: epochs"
-    if num_panels > MAX_PANELS:
-        note = f"the first {MAX_PANELS} of {num_panels} configurations · {note}"
+    if len(panels) > MAX_PANELS:
+        _note(figure, f"the first {MAX_PANELS} of {len(panels)} configurations", left=True)
+
+
+def _note(figure: Figure, text: str, *, left: bool = False) -> None:
+    """A quiet line at the foot of the page."""
+    x = _LEFT if left else PAGE_WIDTH - _RIGHT
     figure.text(
-        1 - _RIGHT / PAGE_WIDTH, 0.1 / height, note, ha="right", fontsize=SMALL, color=MUTED
-    )
+        x / PAGE_WIDTH, 0.1 / figure.get_size_inches()[1], text, fontsize=SMALL, color=MUTED,
+        ha="left" if left else "right",
+    )  # fmt: skip
 
 
 def letter(number: int) -> str:

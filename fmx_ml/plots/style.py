@@ -25,7 +25,7 @@ SERIES_COLOURS = (
 # The same, with two of Tol's muted colours, for ten classes; markers tell them apart as well.
 CLASS_COLOURS = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#222222", "#999933",
-    "#882255", "#AAAAAA",
+    "#882255", "#999999",
 )  # fmt: skip
 
 PAGE_WIDTH = 8.0  # inches; printed on A4 between margins, 6.7

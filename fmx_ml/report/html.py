@@ -1,8 +1,10 @@
 """The report as one HTML page: no script, nothing loaded, every picture in it."""
 
 import base64
+from collections.abc import Callable
 from functools import cache
 from importlib import resources
+from typing import Any, cast
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -37,12 +39,13 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
-        arrange=arrange,
-        css_string=_quote_css,
-        data_url=_make_data_url,
-        width_class=_classify_width,
-    )
+    filters = cast("dict[str, Callable[..., Any]]", environment.filters)
+    filters |= {
+        "arrange": arrange,
+        "css_string": _quote_css,
+        "data_url": _make_data_url,
+        "width_class": _classify_width,
+    }
     return environment
 
 

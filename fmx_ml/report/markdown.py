@@ -18,6 +18,7 @@ from fmx_ml.report.document import (
 )
 
 _SPECIAL = re.compile(r"([\\`*_\[\]|~$@])")
+_SPACE = re.compile(r"\s+")
 _BLOCK = re.compile(r"^(\d*)([#+.)-])(?=\s)")  # what would begin a heading or a list
 
 
@@ -148,7 +149,7 @@ def _text(text: Text) -> str:
 
 def _escape(text: str) -> str:
     """The text with nothing in it that Markdown or HTML would take for markup, on one line."""
-    line = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    line = _SPACE.sub(" ", text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return _SPECIAL.sub(r"\\\1", line)
 
 

@@ -107,6 +107,12 @@ class Service:
             self.db, claim.lease, Success(summary=SUMMARY, files=staged, model=model)
         )
 
+    def train_one(self) -> None:
+        """Trains the next run: two epochs, each of half a second."""
+        claim = self.claim()
+        claims.record_progress(self.db, claim.lease, [epoch(1), epoch(2)], phase="training")
+        self.succeed(claim, {})
+
     def collate(self, files: Mapping[str, bytes], results: dict[str, Any] = RESULTS) -> State:
         """Claims a job's collation and ends it well."""
         claim = self.claim()

@@ -22,6 +22,19 @@ def with_spec(**spec: Any) -> dict[str, Any]:
     return {"kind": "q1", "spec": spec}
 
 
+def with_q2(**spec: Any) -> dict[str, Any]:
+    return {"kind": "q2", "spec": spec}
+
+
+def with_rate(rate: Any) -> dict[str, Any]:
+    return with_q2(search={"space": {"learning_rate": rate}})
+
+
+RATE = "/spec/search/space/learning_rate"
+NUMBERS = [n / 100 for n in range(1, 33)]
+LISTS = dict.fromkeys(("learning_rate", "weight_decay", "dropout", "momentum"), NUMBERS)
+BILLIONS = with_q2(grid={**LISTS, "batch_size": list(range(1, 33)), "shift": list(range(9))})
+
 # What does not fit the schema, and the place of it.
 MISFITS: list[tuple[Any, str]] = [
     ({}, "/kind"),
@@ -87,9 +100,28 @@ MISFITS: list[tuple[Any, str]] = [
     (with_spec(optimiser={"learning_rate": -0.1}), "/spec/optimiser/learning_rate"),
     (with_spec(optimiser={"learning_rate": "fast"}), "/spec/optimiser/learning_rate"),
     (with_spec(optimiser={"learning_rate": [0.1]}), "/spec/optimiser/learning_rate"),
-    (with_spec(optimiser={"momentum": 0.9}), "/spec/optimiser/momentum"),
+    (with_spec(optimiser={"name": "Adam", "momentum": 0.9}), "/spec/optimiser/momentum"),
     (with_spec(early_stopping={"window": 0}), "/spec/early_stopping/window"),
     (with_spec(early_stopping={"threshold": True}), "/spec/early_stopping/threshold"),
+    # A place that takes a list or an object.
+    (with_rate([]), RATE),
+    (with_rate([0.1, -1]), f"{RATE}/1"),
+    (with_rate([0.1, {}]), f"{RATE}/1"),
+    (with_rate({"low": 2, "high": 1}), f"{RATE}/low"),
+    (with_rate({"low": 0.1, "high": "x"}), f"{RATE}/high"),
+    (with_rate({"low": 0.1}), f"{RATE}/high"),
+    (with_rate({"low": 0.1, "high": 0.2, "a/b": 1}), f"{RATE}/a~1b"),
+    (with_rate({"low": -1, "high": 0.2, "log": True}), f"{RATE}/low"),
+    (with_rate("fast"), RATE),
+    (with_rate(0.1), RATE),
+    (with_rate(None), RATE),
+    (with_q2(search={"method": "grid"}), "/spec/search/space"),
+    (with_q2(models=[{}, {"model": {"kernel_size": 0}}]), "/spec/models/1/model/kernel_size"),
+    (with_q2(models=[]), "/spec/models"),
+    (with_q2(models=[{}], grid={}), "/spec/models"),
+    (with_q2(grid={"batch_size": [10, 0]}), "/spec/grid/batch_size/1"),
+    (with_q2(grid={"learning_rate": [0.1] * 33}), "/spec/grid/learning_rate"),
+    (BILLIONS, "/spec/grid"),
     ([], ""),
     ("q1", ""),
     (5, ""),

@@ -45,6 +45,7 @@ PATHS = {
     "/v1/models/{model_id}",
     "/v1/models/{model_id}/predict",
     "/v1/models/{model_id}/feature-maps",
+    "/v1/reports/report.{form}",
 }
 
 

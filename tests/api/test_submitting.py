@@ -39,6 +39,7 @@ def test_a_job_is_recorded_and_answered_in_full(column_service: Service) -> None
         "name": "SGD",
         "learning_rate": 0.01,
         "weight_decay": 0.0,
+        "momentum": 0.0,
     }
     expected = {
         "kind": "q1",

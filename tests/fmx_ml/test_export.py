@@ -29,6 +29,8 @@ ARCHITECTURES = [
     CnnSpec(conv_layers=2, dense_layers=3),
     CnnSpec(conv_layers=4, dense_layers=2),
     CnnSpec(conv_layers=3, kernel_size=3, channels=(2, 3, 4), padding="same"),
+    CnnSpec(conv_layers=2, batch_norm=True, dropout=0.3),
+    CnnSpec(conv_layers=4, batch_norm=True),
 ]
 
 
@@ -49,12 +51,21 @@ def make_card(architecture: CnnSpec, sha256: str = "0" * 64) -> CnnCard:
 
 
 def make_model(architecture: CnnSpec) -> Cnn:
-    """With weights three times as large, so that probabilities are not all alike."""
-    model = build(architecture, 5, torch.Generator().manual_seed(0))
+    """With weights three times as large, so that probabilities are not all alike; in eval mode."""
+    generator = torch.Generator().manual_seed(0)
+    model = build(architecture, 5, generator)
     with torch.no_grad():
         for weight in model.parameters():
             weight.mul_(3)
-    return model
+        for norm in model.norms:
+            if isinstance(norm, nn.BatchNorm2d):
+                for values, low, high in (
+                    (norm.weight, -1, 2), (norm.bias, -1, 1),
+                    (norm.running_mean, -1, 1), (norm.running_var, 0.1, 2),
+                ):  # fmt: skip
+                    assert values is not None
+                    values.uniform_(low, high, generator=generator)
+    return model.eval()
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES, ids=repr)

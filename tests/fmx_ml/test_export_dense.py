@@ -143,7 +143,7 @@ def test_cards_are_told_apart_by_family() -> None:
     perceptron, autoencoder = make_card(LOGITS), make_autoencoder_card()
     assert parse_classifier(perceptron.model_dump_json()) == perceptron
     assert parse_card(autoencoder.model_dump_json()) == autoencoder
-    with pytest.raises(ValidationError, match="'autoencoder' does not match"):
+    with pytest.raises(ValidationError, match="'autoencoder' found using 'family' does not match"):
         parse_classifier(autoencoder.model_dump_json())
     with pytest.raises(ValidationError, match="conv_layers"):
         parse_card(make_card(LOGITS).model_dump_json().replace('"structure"', '"conv_layers"'))

@@ -3,7 +3,8 @@ import warnings
 import numpy as np
 import pytest
 
-from fmx_ml.engine.early_stopping import has_converged
+from fmx_ml.engine.early_stopping import has_converged, watched_losses
+from fmx_ml.sinks import EpochMetrics
 from fmx_ml.specs import EarlyStopping
 
 RULE = EarlyStopping()
@@ -52,3 +53,21 @@ def test_the_threshold_must_be_exceeded() -> None:
     rule = EarlyStopping(window=1, threshold=0.25, min_epochs=1)
     assert not has_converged([0.5, 0.75], rule)
     assert has_converged([0.5, 0.7501], rule)
+
+
+def test_a_rule_looks_at_the_loss_it_names() -> None:
+    history = [
+        EpochMetrics(epoch=n, train_loss=n / 10, val_loss=n / 20, seconds=1) for n in (1, 2, 3)
+    ]
+    assert watched_losses(history, RULE, 32) == [0.05, 0.1, 0.15]
+    on_train = EarlyStopping(on="train_loss")
+    assert watched_losses(history, on_train, 32) == [0.1, 0.2, 0.3]
+    divided = EarlyStopping(on="train_loss", divide_by_batch_size=True)
+    assert watched_losses(history, divided, 32) == [0.1 / 32, 0.2 / 32, 0.3 / 32]
+
+
+def test_dividing_by_the_batch_size_weakens_the_rule() -> None:
+    history = [EpochMetrics(epoch=n, val_loss=n / 100, seconds=1) for n in range(1, 5)]
+    for divides in (False, True):
+        rule = EarlyStopping(window=2, min_epochs=4, threshold=0.001, divide_by_batch_size=divides)
+        assert has_converged(watched_losses(history, rule, 32), rule) is not divides

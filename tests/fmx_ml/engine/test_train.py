@@ -1,5 +1,6 @@
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from fmx_ml.engine.train import Fit, fit, make_optimiser
 from fmx_ml.errors import DivergedError, StoppedError
 from fmx_ml.models import build
 from fmx_ml.models.cnn import Cnn
-from fmx_ml.sinks import FolderSink
+from fmx_ml.sinks import EpochMetrics, FolderSink
 from fmx_ml.specs import CnnSpec, OptimiserSpec
 from fmx_ml.trainings import CnnTraining
 
@@ -136,6 +137,7 @@ def test_it_stops_where_the_rule_says(examples: SmallExamples, tmp_path: Path) -
     losses = [metrics.val_loss or math.nan for metrics in fitted.history]
     assert fitted.stopped_early
     assert len(losses) < 60
+    assert training.early_stopping is not None
     ends = [
         n for n in range(1, len(losses) + 1) if has_converged(losses[:n], training.early_stopping)
     ]
@@ -146,6 +148,7 @@ def test_max_epochs_is_the_most_that_run(examples: SmallExamples, tmp_path: Path
     fitted, *_ = run(examples, tmp_path, max_epochs=2)
     assert len(fitted.history) == 2
     assert not fitted.stopped_early
+    assert fitted.ending == "max_epochs"
 
 
 def test_divergence_is_named_with_its_step(examples: SmallExamples, tmp_path: Path) -> None:
@@ -161,6 +164,96 @@ def test_divergence_that_only_validation_sees(examples: SmallExamples, tmp_path:
     with pytest.raises(DivergedError) as caught:
         run(examples, tmp_path, optimiser={"learning_rate": 1e38}, batch_size=1_500)
     assert (caught.value.epoch, caught.value.step) == (1, None)
+
+
+def test_without_a_rule_all_epochs_run(examples: SmallExamples, tmp_path: Path) -> None:
+    rule = {"window": 1, "threshold": -10.0, "min_epochs": 1}
+    ruled, *_ = run(examples, tmp_path, max_epochs=4, early_stopping=rule)
+    free, *_ = run(examples, tmp_path, max_epochs=4, early_stopping=None)
+    assert len(ruled.history) == 2
+    assert len(free.history) == 4
+    assert figures(free)[:2] == figures(ruled)
+
+
+def test_the_rule_may_look_at_the_training_loss(examples: SmallExamples, tmp_path: Path) -> None:
+    """Validated on wrong labels one loss rises while the other falls."""
+    wrong = Examples(examples.val.images_NCHW, (examples.val.labels_N + 1) % 5)
+    rule = {"window": 1, "threshold": 0.0, "min_epochs": 2}
+    lengths = {
+        on: len(
+            run(
+                SmallExamples(examples.train, wrong),
+                tmp_path,
+                max_epochs=4,
+                early_stopping={**rule, "on": on},
+            )[0].history
+        )
+        for on in ("val_loss", "train_loss")
+    }
+    assert lengths == {"val_loss": 2, "train_loss": 4}
+
+
+def run_with(examples: SmallExamples, folder: Path, options: dict[str, Any], **fields: Any) -> Fit:
+    training = make_training(**{"max_epochs": 4, "optimiser": {"learning_rate": 0.1}, **fields})
+    sink = FolderSink(folder)
+    return fit(make_model(), OBJECTIVE, examples.train, examples.val, training, sink, **options)
+
+
+def test_a_hopeless_history_ends_it(examples: SmallExamples, tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    def is_hopeless(history: Sequence[EpochMetrics]) -> bool:
+        seen.append(len(history))
+        return len(history) == 2
+
+    fitted = run_with(examples, tmp_path, {"is_hopeless": is_hopeless})
+    assert (fitted.ending, len(fitted.history), seen) == ("pruned", 2, [1, 2])
+    assert not fitted.stopped_early
+    whole, *_ = run(examples, tmp_path, max_epochs=4)
+    assert figures(fitted) == figures(whole)[:2]
+
+
+def test_after_the_last_epoch_nothing_is_hopeless(examples: SmallExamples, tmp_path: Path) -> None:
+    options = {"is_hopeless": lambda history: len(history) == 2}
+    fitted = run_with(examples, tmp_path, options, max_epochs=2)
+    assert fitted.ending == "max_epochs"
+
+
+def test_divergence_may_be_an_end(examples: SmallExamples, tmp_path: Path) -> None:
+    """What ended before is kept; of a first epoch there is nothing."""
+    options = {"may_diverge": True}
+    never_began = run_with(examples, tmp_path, options, optimiser={"learning_rate": 1e30})
+    assert (never_began.ending, never_began.best_epoch) == ("diverged", 0)
+    assert never_began.history == []
+    assert never_began.best_weights == {}
+
+
+class BreakingObjective(Classification):
+    """Its loss is no number from the 31st step on."""
+
+    num_asked = 0
+
+    def loss(
+        self, model: nn.Module, images_BCHW: torch.Tensor, labels_B: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        loss, hits = super().loss(model, images_BCHW, labels_B)
+        type(self).num_asked += 1
+        return (loss if self.num_asked <= 30 else loss * math.nan), hits
+
+
+def test_a_late_divergence_keeps_the_epochs_that_ended(
+    examples: SmallExamples, tmp_path: Path
+) -> None:
+    """15 steps are an epoch."""
+    training = make_training(max_epochs=4, optimiser={"learning_rate": 0.1})
+    parts = examples.train, examples.val, training
+    BreakingObjective.num_asked = 0
+    fitted = fit(make_model(), BreakingObjective(5), *parts, FolderSink(tmp_path), may_diverge=True)
+    whole, *_ = run(examples, tmp_path, max_epochs=2)
+    assert fitted.ending == "diverged"
+    assert figures(fitted) == figures(whole)
+    for name, weight in whole.last_weights.items():
+        assert torch.equal(fitted.last_weights[name], weight)
 
 
 class StoppingSink(FolderSink):
@@ -198,6 +291,50 @@ def test_optimisers_get_what_was_asked(name: Any, kind: type[torch.optim.Optimiz
     assert optimiser.defaults["weight_decay"] == 0.03
     assert optimiser.defaults.get("momentum", 0) == 0
     assert sum(len(group["params"]) for group in optimiser.param_groups) == 8
+
+
+def test_momentum_is_nesterovs(examples: SmallExamples) -> None:
+    """Written out: the step goes along the gradient and the momentum that it has just moved."""
+    model = make_model()
+    optimiser = make_optimiser(OptimiserSpec(learning_rate=0.05, momentum=0.9), model)
+    weight, expected = model.denses[-1].bias, model.denses[-1].bias.detach().clone()
+    velocity = torch.zeros_like(expected)
+    for _ in range(4):
+        optimiser.zero_grad()
+        logits = model(examples.val.images_NCHW)
+        nn.functional.cross_entropy(logits, examples.val.labels_N).backward()
+        assert weight.grad is not None
+        velocity = 0.9 * velocity + weight.grad
+        expected = expected - 0.05 * (weight.grad + 0.9 * velocity)
+        optimiser.step()
+        assert torch.allclose(weight, expected, atol=1e-6)
+
+
+def test_frozen_weights_are_not_optimised() -> None:
+    model = make_model()
+    model.freeze()
+    (group,) = make_optimiser(OptimiserSpec(), model).param_groups
+    assert [weight.shape for weight in group["params"]] == [(5, 80), (5,)]
+
+
+def test_a_cosine_falls_to_nothing_over_all_steps(
+    examples: SmallExamples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """45 steps in three epochs of 15; each takes the rate of its own place."""
+    rates: list[float] = []
+    step = torch.optim.SGD.step
+
+    def note(self: torch.optim.SGD, closure: None = None) -> None:
+        rates.append(self.param_groups[0]["lr"])
+        step(self, closure)
+
+    monkeypatch.setattr(torch.optim.SGD, "step", note)
+    fitted, *_ = run(examples, tmp_path, schedule="cosine")
+    expected = [0.1 * (1 + math.cos(math.pi * n / 45)) / 2 for n in range(45)]
+    assert rates == pytest.approx(expected, rel=1e-9)
+    constant, *_ = run(examples, tmp_path)
+    assert figures(fitted) != figures(constant)
+    assert set(rates[45:]) == {0.1}
 
 
 @pytest.mark.parametrize("name", ["Adam", "AdamW"])

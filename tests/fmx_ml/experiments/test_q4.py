@@ -1,149 +1,584 @@
-"""Q4: autoencoders, and perceptrons that start from them."""
+"""Q4: what it takes and refuses, the runs that it plans, its tables and figures."""
 
+import csv
+import json
+import statistics
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 from pydantic import ValidationError
+from safetensors.numpy import save
 
-from fmx_ml.experiments.q4 import Q4Spec, plan
+from fmx_ml.collation import collate
+from fmx_ml.experiments.q4 import Q4Spec
+from fmx_ml.files import CODES_FILE, RECONSTRUCTIONS_FILE
 from fmx_ml.questions import MisfitError
-from fmx_ml.requests import parse_request
-from fmx_ml.trainings import AutoencoderTraining, MlpTraining, training_hash
+from fmx_ml.requests import named_runs, parse_request, plan
+from fmx_ml.results import Results, RunOutcome, Table, prediction_interval, spread
+from fmx_ml.sinks import EpochMetrics, FolderSink
+from fmx_ml.specs import Preset
+from fmx_ml.trainings import (
+    AutoencoderTraining,
+    CnnTraining,
+    MlpTraining,
+    PlannedRun,
+    Training,
+    training_hash,
+)
 
-RUN_ID = "01JX0000000000000000000000"
-GRID = {"structures": [[[784, 128], [128, 64], [64, 32], [32, 10]]], "batch_sizes": [32],
-        "learning_rates": [0.01, 0.001]}  # fmt: skip
+RUN = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
+OTHER_LAYERS = [[784, 64], [64, 10]]
 
 
-def spec_of(**fields: Any) -> Q4Spec:
-    spec = parse_request({"kind": "q4", "spec": fields}).spec
-    assert isinstance(spec, Q4Spec)
-    return spec
+def plan_of(references: dict[str, Training] | None = None, **fields: Any) -> list[PlannedRun]:
+    return list(plan(parse_request({"kind": "q4", "spec": fields}), references))
+
+
+def refuse(**fields: Any) -> list[dict[str, Any]]:
+    with pytest.raises(ValidationError) as caught:
+        parse_request({"kind": "q4", "spec": fields})
+    return [dict(problem) for problem in caught.value.errors()]
+
+
+def autoencoder_of(**changes: Any) -> AutoencoderTraining:
+    training = plan_of()[0].training
+    return AutoencoderTraining.model_validate({**training.model_dump(), **changes})
+
+
+class TestPlan:
+    def test_the_reports_grid_of_sixty(self) -> None:
+        runs = [run for run in plan_of() if run.name.startswith("autoencoder-")]
+        trainings = [run.training for run in runs]
+        assert len(set(map(training_hash, trainings))) == 60
+        assert runs[0].name == "autoencoder-01-seed-0"
+        for training in trainings:
+            assert isinstance(training, AutoencoderTraining)
+            assert training.optimiser.name == "Adam"
+            assert training.normalise == "report"
+            assert training.max_epochs == 200
+            assert training.early_stopping is not None
+            assert training.early_stopping.divide_by_batch_size
+        sizes = {"-".join(map(str, t.model.sizes)) for t in trainings if hasattr(t, "model")}  # pyright: ignore[reportAttributeAccessIssue]
+        assert "784-512-256-128-64-32-10" in sizes
+
+    def test_every_share_has_four_starts(self) -> None:
+        names = [run.name for run in plan_of()]
+        for percent in range(5, 101, 5):
+            for start in ("random", "report", "own-random", "own"):
+                assert f"mlp-{start}-{percent:03}-seed-0" in names
+        assert len(names) == len(set(names)) == 60 + 1 + 80 + 2
+
+    def test_every_needed_run_stands_before_with_the_hash_that_is_named(self) -> None:
+        done: dict[str, str] = {}
+        for run in plan_of(seeds=[0, 1]):
+            assert set(run.needs) <= set(done)
+            if isinstance(run.training, MlpTraining):
+                wanted = [done[name] for name in run.needs]
+                assert wanted == ([run.training.encoder] if run.training.encoder else [])
+            done[run.name] = training_hash(run.training)
+
+    def test_the_reports_best_is_the_encoder_and_one_of_the_grid(self) -> None:
+        runs = {run.name: run for run in plan_of()}
+        (needed,) = runs["mlp-report-050-seed-0"].needs
+        training = runs[needed].training
+        assert isinstance(training, AutoencoderTraining)
+        assert training.model.sizes == (784, 128, 64, 32, 10)
+        assert (training.batch_size, training.optimiser.learning_rate) == (32, 0.01)
+        assert not [name for name in runs if name.startswith("encoder-")]
+
+    def test_an_encoder_that_the_grid_lacks_gets_a_run(self) -> None:
+        runs = {run.name: run for run in plan_of(encoder={"batch_size": 64}, seeds=[3])}
+        assert runs["mlp-report-050-seed-3"].needs == ("encoder-seed-3",)
+        assert runs["encoder-seed-3"].training.model_dump()["batch_size"] == 64
+
+    def test_a_pair_differs_in_its_first_weights_alone(self) -> None:
+        runs = {run.name: run for run in plan_of(seeds=[4])}
+        for base, start in (("random", "report"), ("own-random", "own")):
+            one, other = (runs[f"mlp-{name}-035-seed-4"].training for name in (base, start))
+            assert other.model_dump() | {"encoder": None} == one.model_dump()
+            assert other != one
+
+    def test_perceptrons_take_pixels_as_their_encoder_does(self) -> None:
+        runs = {run.name: run.training.model_dump() for run in plan_of()}
+        assert runs["mlp-report-050-seed-0"]["normalise"] == "report"
+        assert runs["mlp-own-050-seed-0"]["normalise"] == "unit"
+        assert runs["mlp-own-random-050-seed-0"]["normalise"] == "unit"
+
+    def test_the_finals_are_those_of_table_4(self) -> None:
+        runs = {run.name: run.training.model_dump() for run in plan_of()}
+        random, pretrained = runs["final-random-seed-0"], runs["final-report-seed-0"]
+        assert (random["fraction_percent"], random["encoder"]) == (30, None)
+        assert pretrained["fraction_percent"] == 100
+        assert pretrained["encoder"] == runs["mlp-report-050-seed-0"]["encoder"]
+        assert random["early_stopping"]["on"] == "val_loss"
+        assert random["early_stopping"]["divide_by_batch_size"]
+
+    def test_our_own_and_the_finals_can_be_left_out(self) -> None:
+        names = [run.name for run in plan_of(own=None, final=None, fractions=[100])]
+        assert names[60:] == ["mlp-random-100-seed-0", "mlp-report-100-seed-0"]
+
+    def test_the_quick_preset_is_small(self) -> None:
+        runs = plan(parse_request({"kind": "q4", "preset": "quick"}))
+        assert len(runs) <= 14
+        assert max(run.max_epochs for run in runs) <= 3
+
+    def test_runs_are_counted_before_they_are_made(self) -> None:
+        for fields in (
+            {},
+            {"seeds": [0, 1], "own": None},
+            {"final": None, "fractions": [10], "encoder": {"batch_size": 64}},
+        ):
+            spec = parse_request({"kind": "q4", "spec": fields}).spec
+            assert isinstance(spec, Q4Spec)
+            assert 0 <= spec.count_runs() - len(plan_of(**fields)) <= len(spec.seeds)
+
+
+class TestEncoderRun:
+    def test_its_results_are_taken_over(self) -> None:
+        training = autoencoder_of(model={"structure": [[784, 128], [128, 64], [64, 32], [32, 10]]})
+        first, *others = plan_of({RUN: training}, encoder_run=RUN, seeds=[0, 1])
+        assert (first.name, first.taken_from) == ("encoder-taken", RUN)
+        assert first.training == training
+        needs = {run.needs for run in others if run.name.startswith(("mlp-report", "final-report"))}
+        assert needs == {("encoder-taken",)}
+
+    def test_it_is_named_with_its_place(self) -> None:
+        request = parse_request({"kind": "q4", "spec": {"encoder_run": RUN}})
+        assert named_runs(request) == {"encoder_run": RUN}
+        assert named_runs(parse_request({"kind": "q4"})) == {}
+
+    def test_its_layers_need_not_be_those_of_the_spec_s_encoder(self) -> None:
+        training = autoencoder_of(model={"structure": OTHER_LAYERS}, normalise="unit")
+        runs = plan_of({RUN: training}, encoder_run=RUN, mlp={"model": {"structure": OTHER_LAYERS}})
+        by_name = {run.name: run.training.model_dump() for run in runs}
+        assert by_name["mlp-random-050-seed-0"]["normalise"] == "unit"
+
+    @pytest.mark.parametrize(
+        ("changes", "reason"),
+        [
+            (None, "is no finished run"),
+            ({"model": {"structure": OTHER_LAYERS}}, "784-64-10"),
+            ({"dataset": "synthetic"}, "learnt synthetic"),
+            ({"split_seed": 1}, "held out"),
+        ],
+    )
+    def test_one_that_does_not_fit_is_refused(
+        self, changes: dict[str, Any] | None, reason: str
+    ) -> None:
+        fitting = {"model": {"structure": [[784, 128], [128, 64], [64, 32], [32, 10]]}}
+        references = {} if changes is None else {RUN: autoencoder_of(**(fitting | changes))}
+        with pytest.raises(MisfitError, match=reason) as caught:
+            plan_of(references, encoder_run=RUN)
+        assert caught.value.field == "encoder_run"
+        assert RUN in caught.value.message
+
+    def test_a_classifier_is_refused(self) -> None:
+        classifier = plan(parse_request({"kind": "q1"}))[0].training
+        assert isinstance(classifier, CnnTraining)
+        with pytest.raises(MisfitError, match="no autoencoder"):
+            plan_of({RUN: classifier}, encoder_run=RUN)
+
+
+class TestRefusals:
+    def test_layers_that_do_not_chain_are_refused_at_their_place(self) -> None:
+        printed = [[784, 512], [256, 128], [128, 64], [64, 32], [32, 10]]
+        problems = refuse(grid={"structures": [OTHER_LAYERS, printed]})
+        assert problems[0]["loc"] == ("spec", "grid", "structures", 1)
+        assert "[784, 512] leaves 512 numbers, but [256, 128] takes 256" in problems[0]["msg"]
+
+    def test_a_grid_of_a_billion_is_counted(self) -> None:
+        thousand = range(1, 1001)
+        (problem,) = refuse(
+            grid={
+                "structures": [[[784, size]] for size in thousand],
+                "batch_sizes": list(thousand),
+                "learning_rates": [number / 1000 for number in thousand],
+            }
+        )
+        assert problem["loc"] == ("spec", "grid")
+        assert "1,000,000,000 autoencoders" in problem["msg"]
+
+    @pytest.mark.parametrize(
+        ("fields", "place"),
+        [
+            ({"fractions": [0]}, ("spec", "fractions", 0)),
+            ({"fractions": [101]}, ("spec", "fractions", 0)),
+            ({"grid": {"batch_sizes": [0]}}, ("spec", "grid", "batch_sizes", 0)),
+            ({"grid": {"learning_rates": [0]}}, ("spec", "grid", "learning_rates", 0)),
+            ({"encoder": {"max_epochs": 0}}, ("spec", "encoder", "max_epochs")),
+            ({"final": {"random_percent": 0}}, ("spec", "final", "random_percent")),
+            ({"encoder_run": "latest"}, ("spec", "encoder_run")),
+        ],
+    )
+    def test_values_out_of_bounds(self, fields: dict[str, Any], place: tuple[str, ...]) -> None:
+        assert refuse(**fields)[0]["loc"] == place
+
+    @pytest.mark.parametrize(
+        ("fields", "place", "field"),
+        [
+            ({"fractions": [10, 5]}, ("spec",), "fractions"),
+            ({"fractions": [5, 5]}, ("spec",), "fractions"),
+            ({"grid": {"batch_sizes": [32, 32]}}, ("spec", "grid"), "batch_sizes"),
+            ({"mlp": {"model": {"structure": OTHER_LAYERS}}}, ("spec",), "mlp"),
+            ({"own": {"model": {"structure": OTHER_LAYERS}}}, ("spec",), "own_mlp"),
+            ({"grid": {"batch_sizes": list(range(1, 41))}, "seeds": list(range(32))},
+             ("spec",), "seeds"),
+        ],
+    )  # fmt: skip
+    def test_values_that_do_not_fit_together(
+        self, fields: dict[str, Any], place: tuple[str, ...], field: str
+    ) -> None:
+        (problem,) = refuse(**fields)
+        assert problem["loc"] == place
+        assert problem["ctx"]["field"] == field
+
+
+# A finished job, made by hand: what a training would leave, in small.
+
+SPEC: dict[str, Any] = {
+    "seeds": [0, 1, 2],
+    "grid": {
+        "structures": [[[784, 128], [128, 64], [64, 32], [32, 10]]],
+        "batch_sizes": [16, 32],
+        "learning_rates": [0.01, 0.001],
+    },
+    "fractions": [10, 50, 100],
+}
+
+
+def finish_autoencoder(run: PlannedRun, training: AutoencoderTraining) -> RunOutcome:
+    """The report's collapses, a lower learning rate does better, 0 to 1 is a quarter."""
+    is_collapsed = training.optimiser.learning_rate > 0.001
+    error = 0.69 if is_collapsed else 0.1 if training.normalise == "unit" else 0.6
+    error += 0.001 * training.seed + 0.0001 * training.batch_size
+    history = [
+        EpochMetrics(epoch=epoch, train_loss=error + 0.1 / epoch, val_loss=error, seconds=1.0)
+        for epoch in (1, 2, 3)
+    ]
+    report_error = error / training.batch_size
+    summary = {
+        "epochs": 3, "best_epoch": 3, "stopped_early": True, "seconds": 3.0, "device": "cpu",
+        "train_mse": error, "val_mse": error + 0.01, "report_error": report_error,
+        "last": {"epoch": 3, "report_error": report_error},
+        "constant_mse": {"zeros": 0.681, "mean_picture": 0.66}, "code_size": 10,
+        "code_explained": [0.6, 0.3],
+        "dead_units": 8 if is_collapsed else 1, "collapsed": is_collapsed,
+    }  # fmt: skip
+    return RunOutcome(name=run.name, training=training, history=history, summary=summary)
+
+
+def finish_mlp(run: PlannedRun, training: MlpTraining) -> RunOutcome:
+    """More pictures help; our own encoder gains 0.01, the report's loses 0.002."""
+    accuracy = 0.9 + training.fraction_percent / 2000 + 0.001 * training.seed
+    if training.encoder is not None:
+        accuracy += (0.01 if training.normalise == "unit" else -0.002) + 0.0005 * training.seed
+    figures = {
+        "train_accuracy": accuracy + 0.01, "val_accuracy": accuracy,
+        "train_loss": 1.49, "val_loss": 1.5,
+    }  # fmt: skip
+    tested = {"test_loss": 1.5, "test_accuracy": accuracy - 0.01}
+    summary = {
+        "epochs": 2, "best_epoch": 2, "stopped_early": False, "seconds": 1.0, "device": "cpu",
+        "fraction_percent": training.fraction_percent, **figures, **tested, "last": tested,
+    }  # fmt: skip
+    history = [EpochMetrics(epoch=epoch, seconds=0.5, **figures) for epoch in (1, 2)]
+    return RunOutcome(name=run.name, training=training, history=history, summary=summary)
+
+
+def finish(run: PlannedRun) -> RunOutcome:
+    if isinstance(run.training, AutoencoderTraining):
+        return finish_autoencoder(run, run.training)
+    assert isinstance(run.training, MlpTraining)
+    return finish_mlp(run, run.training)
 
 
 @pytest.fixture(scope="module")
-def job(ask: Any) -> Any:
-    return ask(
-        "q4", seeds=[0, 1], grid=GRID, autoencoder_max_epochs=1, sweep_epochs=1,
-        encoder={"max_epochs": 1}, own={"max_epochs": 1}, fractions=[50, 100],
-        final={"max_epochs": 1},
+def arrays(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What an autoencoder leaves to look at, of random pictures."""
+    folder, random = tmp_path_factory.mktemp("arrays"), np.random.default_rng(0)
+    pictures = random.random((40, 28, 28), dtype=np.float32)
+    labels = np.repeat(np.arange(10), 4)
+    reconstructed = {"originals": pictures, "reconstructions": pictures, "labels": labels}
+    codes = random.random((40, 2), dtype=np.float32)
+    (folder / RECONSTRUCTIONS_FILE).write_bytes(save(reconstructed))
+    (folder / CODES_FILE).write_bytes(save({"codes": codes, "labels": labels}))
+    return folder
+
+
+Collate = Callable[..., tuple[Results, Path]]
+
+
+@pytest.fixture(scope="module")
+def collate_job(arrays: Path, tmp_path_factory: pytest.TempPathFactory) -> Collate:
+    """Collates a job of such runs; `lacks` says which have failed."""
+
+    def run(
+        *,
+        preset: Preset = "report",
+        lacks: Callable[[str], bool] = lambda _: False,
+        references: dict[str, Training] | None = None,
+        **fields: Any,
+    ) -> tuple[Results, Path]:
+        request = parse_request({"kind": "q4", "preset": preset, "spec": fields})
+        outcomes = [finish(run) for run in plan(request, references) if not lacks(run.name)]
+        folder = tmp_path_factory.mktemp("collated")
+        sink = FolderSink(folder)
+        return (
+            collate("q4", preset, request.spec, outcomes, sink, lambda _, name: arrays / name),
+            folder,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def collated(collate_job: Collate) -> tuple[Results, Path]:
+    return collate_job(**SPEC)
+
+
+@pytest.fixture(scope="module")
+def results(collated: tuple[Results, Path]) -> Results:
+    return collated[0]
+
+
+def table(results: Results, name: str) -> Table:
+    return next(table for table in results.tables if table.name == name)
+
+
+def rows_of(results: Results, name: str) -> list[dict[str, Any]]:
+    found = table(results, name)
+    return [dict(zip(found.columns, row, strict=True)) for row in found.rows]
+
+
+class TestTables:
+    def test_all_of_them(self, results: Results) -> None:
+        assert [table.name for table in results.tables] == [
+            "autoencoders", "autoencoder_error", "encoders", "table_4", "shares", "differences",
+            "statements", "autoencoder_runs", "runs",
+        ]  # fmt: skip
+
+    def test_the_grid_is_ranked_by_the_true_error(self, results: Results) -> None:
+        rows = rows_of(results, "autoencoders")
+        errors = [row["mse"] for row in rows]
+        assert errors == sorted(errors)
+        assert [row["rank"] for row in rows] == [1, 2, 3, 4]
+        assert [(row["batch_size"], row["learning_rate"]) for row in rows] == [
+            (16, 0.001), (32, 0.001), (16, 0.01), (32, 0.01),
+        ]  # fmt: skip
+        assert [row["rank_by_report_error"] for row in rows] == [3, 1, 4, 2]
+        assert rows[0]["mse"] == pytest.approx(0.6 + 0.001 + 0.0016)
+        assert rows[0]["mse_std"] == pytest.approx(0.001)
+        assert rows[0]["report_error"] == pytest.approx(rows[0]["mse"] / 16)
+
+    def test_collapsed_ones_are_named_and_the_reports_figure_stands_beside(
+        self, results: Results
+    ) -> None:
+        rows = rows_of(results, "autoencoders")
+        assert [row["collapsed"] for row in rows] == ["no", "no", "yes", "yes"]
+        assert [row["dead_units"] for row in rows] == ["1 of 10"] * 2 + ["8 of 10"] * 2
+        assert [row["published"] for row in rows] == [None, None, None, 0.02155]
+        assert "2 of 4 configurations have collapsed" in (table(results, "autoencoders").note or "")
+
+    def test_some_seeds_may_collapse(self, collate_job: Collate) -> None:
+        taken = finish_autoencoder
+
+        def collapse_one(run: PlannedRun, training: AutoencoderTraining) -> RunOutcome:
+            outcome = taken(run, training)
+            summary = outcome.summary | {"collapsed": training.seed == 1}
+            return outcome.model_copy(update={"summary": summary})
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(globals(), "finish_autoencoder", collapse_one)
+            rows = rows_of(collate_job(**SPEC)[0], "autoencoders")
+        assert {row["collapsed"] for row in rows} == {"1 of 3"}
+
+    def test_the_encoders_stand_beside_constant_pictures(self, results: Results) -> None:
+        rows = {row["whose"]: row for row in rows_of(results, "encoders")}
+        assert list(rows) == ["the report's", "the grid's best", "our own"]
+        report, own = rows["the report's"], rows["our own"]
+        assert (report["zeros_mse"], report["mean_picture_mse"]) == (0.681, 0.66)
+        assert report["unit_mse"] == pytest.approx(report["mse"] / 4)
+        assert own["unit_mse"] == pytest.approx(own["mse"])
+        assert "pixels in 0 to 1" in own["autoencoder"]
+
+    def test_table_4(self, results: Results) -> None:
+        rows = {row["figure"]: row for row in rows_of(results, "table_4")}
+        published = {
+            "random weights, 30%: training": 0.93522,
+            "random weights, 30%: validation": 0.93482,
+            "random weights, 30%: test": 0.93394,
+            "pre-trained, 100%: training": 0.947353,
+            "pre-trained, 100%: validation": 0.94271,
+            "pre-trained, 100%: test": 0.942715,
+        }
+        assert {name: row["published"] for name, row in rows.items()} == published
+        values = [0.9 + 0.015 + 0.001 * seed for seed in range(3)]
+        row = rows["random weights, 30%: validation"]
+        assert row["mean"] == pytest.approx(statistics.fmean(values))
+        assert row["std"] == pytest.approx(statistics.stdev(values))
+        assert [row["low"], row["high"]] == pytest.approx(prediction_interval(spread(values)))
+
+    def test_every_start_at_every_share(self, results: Results) -> None:
+        rows = rows_of(results, "shares")
+        assert len(rows) == 12
+        assert [row["percent"] for row in rows] == [10] * 4 + [50] * 4 + [100] * 4
+        assert rows[0]["start"] == "random weights"
+        assert rows[0]["val_accuracy"] == pytest.approx(0.9 + 0.005 + 0.001)
+        assert rows[0]["val_accuracy_std"] == pytest.approx(0.001)
+        assert rows[0]["runs"] == 3
+
+    def test_differences_are_paired(self, results: Results) -> None:
+        """The seeds' own deviation of 0.001 is not in them, only the 0.0005 between the pairs."""
+        rows = rows_of(results, "differences")
+        assert len(rows) == 6
+        row = rows[1]
+        assert (row["percent"], row["start"]) == (10, "our own encoder's weights")
+        assert row["pairs"] == 3
+        assert row["test_accuracy"] == pytest.approx(0.01 + 0.0005)
+        half = 4.303 * 0.0005 / 3**0.5
+        assert row["test_accuracy_low"] == pytest.approx(0.0105 - half)
+        assert row["test_accuracy_high"] == pytest.approx(0.0105 + half)
+
+    def test_what_the_report_says_of_figure_16(self, results: Results) -> None:
+        rows = rows_of(results, "statements")
+        assert [row["published"] for row in rows] == ["all of them", "all of them", None, "larger"]
+        assert [row["the_encoder"] for row in rows[:2]] == ["0 of 3"] * 2
+        assert [row["our_own_encoder"] for row in rows[:2]] == ["3 of 3"] * 2
+        assert rows[3]["our_own_encoder"] == pytest.approx(0.0105)
+        assert rows[3]["the_encoder"] == pytest.approx(-0.0015)
+
+    def test_the_floor_of_the_losses_stands_beside_them(
+        self, results: Results, collate_job: Collate
+    ) -> None:
+        assert "1.461" in (table(results, "runs").note or "")
+        plain = collate_job(**SPEC, mlp={"model": {"output": "logits"}})[0]
+        assert "can't fall below" not in (table(plain, "runs").note or "")
+
+    def test_every_run_is_in_a_table(self, results: Results) -> None:
+        names = [row["run"] for row in rows_of(results, "runs")]
+        names += [row["run"] for row in rows_of(results, "autoencoder_runs")]
+        assert sorted(names) == sorted(run.name for run in plan_of(**SPEC))
+
+
+class TestComparisons:
+    def test_the_reports_figures_are_compared_where_they_can_be(self, results: Results) -> None:
+        """The grid, the shares and our own are others here, which these figures do not see."""
+        found = {comparison.id: comparison for comparison in results.comparisons}
+        parts = ("accuracy.train", "accuracy.val", "accuracy.test")
+        assert set(found) == {
+            "q4.autoencoder.train_error", "q4.autoencoder.train_error_last_epoch",
+            *(f"q4.final.{start}.{part}" for start in ("random", "pretrained") for part in parts),
+        }  # fmt: skip
+        assert {comparison.reason for comparison in found.values()} == {None}
+        error = found["q4.autoencoder.train_error"]
+        assert error.published == 0.02155
+        assert error.ours is not None
+        assert error.ours.mean == pytest.approx((0.69 + 0.001 + 0.0032) / 32)
+        assert error.verdict == "inside"
+        assert found["q4.final.random.accuracy.val"].verdict == "outside"
+
+    def test_their_errata_are_those_of_the_question(self, results: Results) -> None:
+        known = {erratum.number for erratum in results.errata}
+        for comparison in results.comparisons:
+            assert comparison.errata
+            assert set(comparison.errata) <= known
+
+    @pytest.mark.parametrize(
+        ("fields", "names", "compared"),
+        [
+            ({"mlp": {"batch_size": 64}}, "mlp.batch_size", ["autoencoder"]),
+            ({"encoder": {"batch_size": 64}}, "encoder.batch_size", ["autoencoder", "random"]),
+            ({"final": {"random_percent": 40}}, "final.random_percent",
+             ["autoencoder", "pretrained"]),
+            ({"dataset": "synthetic"}, "synthetic", []),
+        ],
     )  # fmt: skip
+    def test_a_spec_that_differs_bars_what_it_bears_on(
+        self, collate_job: Collate, fields: dict[str, Any], names: str, compared: Sequence[str]
+    ) -> None:
+        results, _ = collate_job(**SPEC, **fields)
+        for comparison in results.comparisons:
+            if any(f".{part}." in comparison.id for part in compared):
+                assert comparison.reason is None
+            else:
+                assert comparison.verdict == "not_comparable"
+                assert names in (comparison.reason or "")
+
+    def test_a_given_encoder_is_not_the_reports(self, collate_job: Collate) -> None:
+        layers = [[784, 128], [128, 64], [64, 32], [32, 10]]
+        training = autoencoder_of(model={"structure": layers}, normalise="unit")
+        results, _ = collate_job(**SPEC, encoder_run=RUN, references={RUN: training})
+        reasons = {comparison.id: comparison.reason for comparison in results.comparisons}
+        assert "encoder_run" in (reasons["q4.final.pretrained.accuracy.test"] or "")
+        assert reasons["q4.final.random.accuracy.test"] == "the pixels are in 0 to 1"
+        assert reasons["q4.autoencoder.train_error"] is None
+        (row,) = [r for r in rows_of(results, "encoders") if r["whose"] == "the given"]
+        assert row["mse_std"] is None
+
+    def test_the_quick_preset_is_not_compared(self, collate_job: Collate) -> None:
+        results, _ = collate_job(preset="quick")
+        assert len(results.comparisons) == 8
+        for comparison in results.comparisons:
+            assert comparison.verdict == "not_comparable"
+            assert "quick" in (comparison.reason or "")
+        titles = [part.title for part in (*results.tables, *results.figures)]
+        assert all("(quick preset)" in title for title in titles)
 
 
-def test_sixty_autoencoders_and_four_sweeps_are_the_default() -> None:
-    names = [run.name for run in plan(spec_of(), {})]
-    assert sum(name.startswith("autoencoder-") for name in names) == 60
-    assert sum(name.startswith("mlp-") for name in names) == 80
-    assert names[-2:] == ["final-random-seed-0", "final-report-seed-0"]
-    assert len(names) == 143
+class TestFigures:
+    def test_files(self, collated: tuple[Results, Path]) -> None:
+        results, folder = collated
+        numbers = [figure.number for figure in results.figures]
+        kinds = ("reconstructions", "code-space", "autoencoder-training")
+        assert numbers == ["16", *(f"{k}-{w}" for k in kinds for w in ("report", "grid", "own"))]
+        pictures = [name for f in results.figures for name in f.artifacts if name.endswith(".png")]
+        assert pictures[:2] == ["figure-16-accuracy.png", "figure-16-accuracy-own.png"]
+        for name in pictures:
+            with Image.open(folder / name) as picture:
+                assert picture.width > 800
+        json.loads((folder / "results.json").read_text(), parse_constant=pytest.fail)
+
+    def test_the_numbers_behind_figure_16(self, collated: tuple[Results, Path]) -> None:
+        with (collated[1] / "figure-16.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert len(rows) == 4 * 3 * 3
+        row = next(row for row in rows if row["run"] == "mlp-own-050-seed-2")
+        assert (row["start"], row["percent"], row["seed"]) == ("own", "50", "2")
+        assert float(row["val_accuracy"]) == pytest.approx(0.9 + 0.025 + 0.002 + 0.01 + 0.001)
+
+    def test_the_grids_best_is_drawn_once(self, collate_job: Collate) -> None:
+        grid = SPEC["grid"] | {"batch_sizes": [32], "learning_rates": [0.01]}
+        results, _ = collate_job(**SPEC | {"grid": grid})
+        assert "code-space-grid" not in [figure.number for figure in results.figures]
 
 
-def test_pre_trained_perceptrons_need_the_reports_autoencoder_of_the_grid() -> None:
-    runs = {run.name: run for run in plan(spec_of(), {})}
-    pretrained = runs["mlp-report-005-seed-0"]
-    (needed,) = pretrained.needs
-    source = runs[needed].training
-    assert isinstance(source, AutoencoderTraining)
-    assert (source.batch_size, source.optimiser.learning_rate) == (32, 0.01)
-    assert isinstance(pretrained.training, MlpTraining)
-    assert pretrained.training.encoder == training_hash(source)
-    assert runs["mlp-random-005-seed-0"].needs == ()
+class TestPartialJobs:
+    def test_the_seeds_of_a_line_are_those_that_have_finished(self, collate_job: Collate) -> None:
+        results, _ = collate_job(**SPEC, lacks=lambda name: name == "mlp-own-050-seed-1")
+        row = next(
+            row for row in rows_of(results, "differences")
+            if (row["percent"], row["start"]) == (50, "our own encoder's weights")
+        )  # fmt: skip
+        assert row["pairs"] == 2
+        assert results.figures[0].number == "16"
 
+    def test_perceptrons_alone(self, collate_job: Collate) -> None:
+        results, _ = collate_job(**SPEC, lacks=lambda name: "autoencoder" in name)
+        names = [table.name for table in results.tables]
+        assert names == ["table_4", "shares", "differences", "statements", "runs"]
+        assert [figure.number for figure in results.figures] == ["16"]
 
-def test_a_pair_differs_in_its_first_weights_alone() -> None:
-    runs = {run.name: run for run in plan(spec_of(), {})}
-    for base, start in (("random", "report"), ("own-random", "own")):
-        one = runs[f"mlp-{base}-050-seed-0"].training.model_dump()
-        other = runs[f"mlp-{start}-050-seed-0"].training.model_dump()
-        assert {name for name in one if one[name] != other[name]} == {"encoder"}
+    def test_autoencoders_alone(self, collate_job: Collate) -> None:
+        results, _ = collate_job(**SPEC, lacks=lambda name: name.startswith(("mlp", "final")))
+        names = [table.name for table in results.tables]
+        assert names == ["autoencoders", "autoencoder_error", "encoders", "autoencoder_runs"]
+        assert "16" not in [figure.number for figure in results.figures]
 
-
-def test_another_jobs_autoencoder_is_taken_over() -> None:
-    training = plan(spec_of(), {})[0].training
-    model = {"structure": GRID["structures"][0]}
-    source = AutoencoderTraining.model_validate({**training.model_dump(), "model": model})
-    runs = plan(spec_of(encoder_run=RUN_ID), {RUN_ID: source})
-    assert (runs[0].name, runs[0].taken_from) == ("encoder-taken", RUN_ID)
-    needed = {run.needs for run in runs if run.name.startswith("mlp-report-")}
-    assert needed == {("encoder-taken",)}
-
-
-def test_a_run_that_can_not_be_started_from_is_refused() -> None:
-    spec = spec_of(encoder_run=RUN_ID)
-    other = plan(spec_of(), {})[0].training  # of another structure
-    for references, message in (
-        ({}, "trained no autoencoder"),
-        ({RUN_ID: other}, "its encoder is 784-128-32-10, the perceptron 784-128-64-32-10"),
-    ):
-        with pytest.raises(MisfitError, match=message) as caught:
-            plan(spec, references)
-        assert caught.value.field == "encoder_run"
-
-
-@pytest.mark.parametrize(
-    ("spec", "message"),
-    [
-        ({"grid": {"structures": [[[784, 512], [256, 128]]]}},
-         r"\[784, 512\] leaves 512 numbers, but \[256, 128\] takes 256"),
-        ({"grid": {"structures": [[[28, 10]]]}}, "does not take 784 pixels"),
-        ({"grid": {"batch_sizes": list(range(1, 33)), "learning_rates": [0.1 / n for n in
-          range(1, 33)]}}, "make 4096 autoencoders, 500 at most"),
-        ({"fractions": [0]}, "greater than or equal to 1"),
-        ({"fractions": [10, 5]}, "they must rise"),
-        ({"mlp": {"model": {"structure": [[784, 10]]}}}, "not those of encoder.model"),
-        ({"mlp": {"model": {"structure": [[784, 4]]}}}, "4 outputs are too few for 5 classes"),
-        ({"encoder_run": "nonsense"}, "should match pattern"),
-    ],
-)  # fmt: skip
-def test_what_makes_no_sense_is_refused(spec: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValidationError, match=message):
-        parse_request({"kind": "q4", "spec": spec})
-
-
-def test_autoencoders_are_ranked_by_true_error(job: Any) -> None:
-    rows = job.table("autoencoders")
-    assert [row["rank"] for row in rows] == [1, 2]
-    assert rows[0]["mse"] < rows[1]["mse"]
-    for row in rows:
-        assert row["report_error"] == pytest.approx(row["mse"] / row["batch_size"])
-        assert row["collapsed"] in {"no", "yes", "1 of 2", "2 of 2"}
-
-
-def test_the_published_error_stands_beside_ours(job: Any) -> None:
-    found = {c.id: c for c in job.results.comparisons}
-    error = found["q4.autoencoder.train_error"]
-    assert error.published == 0.02155
-    assert error.ours.n == 2
-    assert {11, 24} <= set(error.errata)
-    assert found["q4.final.pretrained.accuracy.test"].published == 0.942715
-
-
-def test_the_fair_table_has_every_start_at_every_share(job: Any) -> None:
-    rows = job.table("shares")
-    assert [(row["percent"], row["runs"]) for row in rows] == [(50, 2)] * 4 + [(100, 2)] * 4
-    differences = job.table("differences")
-    pair = [o.summary["test_accuracy"] for o in job.outcomes if o.name.startswith("mlp-own-050")]
-    base = [
-        o.summary["test_accuracy"] for o in job.outcomes if o.name.startswith("mlp-own-random-050")
-    ]
-    row = next(r for r in differences if r["percent"] == 50 and "our own" in r["start"])
-    expected = sum(a - b for a, b in zip(pair, base, strict=True)) / 2
-    assert row["test_accuracy"] == pytest.approx(expected)
-
-
-def test_figures(job: Any) -> None:
-    numbers = [figure.number for figure in job.results.figures]
-    assert numbers == [
-        "16", "16b", "reconstructions-report", "reconstructions-own", "codes-report", "codes-own",
-        "autoencoder-curves-report", "autoencoder-curves-own",
-    ]  # fmt: skip
-    for figure in job.results.figures:
-        assert all((job.folder / "job" / name).is_file() for name in figure.artifacts)
-
-
-def test_what_is_missing_leaves_a_gap(job: Any, tmp_path: Path) -> None:
-    results = job.again(tmp_path, without="own-autoencoder")
-    numbers = [figure.number for figure in results.figures]
-    assert "reconstructions-own" not in numbers
-    assert "reconstructions-report" in numbers
+    def test_one_run(self, collate_job: Collate) -> None:
+        results, _ = collate_job(**SPEC, lacks=lambda name: name != "mlp-report-050-seed-1")
+        assert [table.name for table in results.tables] == ["shares", "runs"]
+        assert results.comparisons == []

@@ -554,7 +554,7 @@ def trained(sources: DataSources, tmp_path_factory: pytest.TempPathFactory) -> P
                                 for part, count in parts.items()})  # fmt: skip
 
     folder = tmp_path_factory.mktemp("q5")
-    spec = {"dataset": "synthetic", "fractions": [20, 90], "max_epochs": 1, "device": "cpu"}
+    spec = {"dataset": "synthetic", "fractions": [20], "final_percent": 20, "max_epochs": 1}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(common, "load_half", load_few)
         run(parse_request({"kind": "q5", "spec": spec}), folder, sources, 1)
@@ -577,7 +577,7 @@ def test_a_share_is_what_a_run_learnt_from(trained: Path) -> None:
         path.parent.name: json.loads(path.read_text()) for path in trained.glob("*/summary.json")
     }
     assert summaries["random-020-seed-0"]["num_train"] == 100
-    assert summaries["frozen-090-seed-0"]["num_train"] == 450
+    assert summaries["frozen-020-seed-0"]["num_train"] == 100
     assert summaries["fmnist1-seed-0"]["num_train"] == 500
     assert summaries["fmnist2-best-seed-0"]["data"]["half"] == "fm2"
 

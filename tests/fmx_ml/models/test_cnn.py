@@ -68,8 +68,11 @@ def test_feature_maps_lead_to_the_same_logits(examples: SmallExamples) -> None:
         (6, 28, 28), (12, 28, 28), (16, 14, 14), (24, 14, 14),
     ]  # fmt: skip
     assert all((m >= 0).all() for m in maps)
-    pooled = torch.nn.functional.max_pool2d(maps[-1], 2)
-    assert torch.equal(model._classify(pooled), model(images))
+    x = torch.nn.functional.max_pool2d(maps[-1], 2).flatten(1)
+    for dense in model.denses[:-1]:
+        x = dense(x).relu()
+    assert torch.equal(x, model.features(images))
+    assert torch.equal(model.denses[-1](x), model(images))
 
 
 def test_equal_seeds_equal_weights() -> None:
@@ -98,3 +101,52 @@ def test_weights_are_distributed_as_torchs_own(make_layer: Callable[[], nn.Modul
         assert ours.abs().max().item() == pytest.approx(bound, rel=2e-3)
         assert ours.mean().item() == pytest.approx(0, abs=0.05 * bound)
         assert ours.std().item() == pytest.approx(theirs.std().item(), rel=0.03)
+
+
+def test_batch_norms_stand_between_convolution_and_relu(examples: SmallExamples) -> None:
+    model = make(batch_norm=True)
+    plain = nn.Sequential(
+        nn.Conv2d(1, 6, 5), nn.BatchNorm2d(6), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(6, 12, 5), nn.BatchNorm2d(12), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(192, 80), nn.ReLU(), nn.Linear(80, 5),
+    )  # fmt: skip
+    plain.load_state_dict(dict(zip(plain.state_dict(), model.state_dict().values(), strict=True)))
+    images = examples.val.images_NCHW[:50]
+    for _ in range(3):
+        assert torch.equal(model(images), plain(images))
+    assert torch.equal(model.eval()(images), plain.eval()(images))
+    maps = list(model.feature_maps(images))
+    assert torch.equal(maps[0], plain[:3](images))
+    assert torch.equal(maps[1], plain[:7](images))
+
+
+def test_batch_norms_draw_nothing() -> None:
+    with_norms, without = make(batch_norm=True).state_dict(), make().state_dict()
+    assert without.keys() < with_norms.keys()
+    for name, weight in without.items():
+        assert torch.equal(weight, with_norms[name])
+
+
+def test_dropout_comes_before_each_dense_layer(examples: SmallExamples) -> None:
+    model = make(dropout=0.5, dense_layers=3)
+    model.dropout.seed(3, torch.device("cpu"))
+    images = examples.val.images_NCHW[:50]
+    logits = model(images)
+    model.dropout.seed(3, torch.device("cpu"))
+    x = torch.nn.functional.max_pool2d(list(model.feature_maps(images))[-1], 2).flatten(1)
+    for dense in model.denses[:-1]:
+        x = dense(model.dropout(x)).relu()
+    assert torch.equal(model.denses[-1](model.dropout(x)), logits)
+    assert torch.equal(model.eval()(images), make(dense_layers=3)(images))
+
+
+def test_frozen_only_the_last_layer_learns(examples: SmallExamples) -> None:
+    model = make(batch_norm=True)
+    model.freeze()
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    optimiser = torch.optim.SGD([w for w in model.parameters() if w.requires_grad], lr=1.0)
+    model.train()
+    model(examples.val.images_NCHW).square().sum().backward()
+    optimiser.step()
+    changed = {name for name, w in model.state_dict().items() if not torch.equal(w, before[name])}
+    assert changed == {"fc2.weight", "fc2.bias"}

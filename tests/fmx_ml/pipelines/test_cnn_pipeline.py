@@ -191,7 +191,7 @@ def test_failures_have_their_names(
     with pytest.raises(DivergedError, match="epoch 1, step 2"):
         train(diverging, sink, sources=sources, device="cpu", num_threads=1)
 
-    def take_all_memory(*_: object) -> None:
+    def take_all_memory(*_: object, **__: object) -> None:
         torch.empty(2**55)
 
     monkeypatch.setattr(cnn, "fit", take_all_memory)

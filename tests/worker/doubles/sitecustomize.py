@@ -31,7 +31,7 @@ from fmx_ml.sinks import EpochMetrics
 
 EPOCH_SECONDS = 0.05
 
-GOOD, CRASHES_ONCE, CRASHES, DEAF, NOT_A_NUMBER, ESCAPES = 0, 1, 2, 3, 4, 5
+GOOD, CRASHES_ONCE, CRASHES, DEAF, NOT_A_NUMBER, ESCAPES, FAILS_ONCE = range(7)
 FAILURES: dict[int, Exception] = {
     10: UserError("bad spec"),
     11: DivergedError(3, 7, math.inf),
@@ -52,6 +52,8 @@ def train(
     attempt = int(sink.path("x").parent.parent.name.rpartition("-")[2])
     if training.split_seed == DEAF:
         _play_deaf()
+    if training.split_seed == FAILS_ONCE and attempt == 1:
+        raise DivergedError(3, 7, math.inf)
     if training.split_seed in FAILURES:
         raise FAILURES[training.split_seed]
     if training.split_seed == ESCAPES:
