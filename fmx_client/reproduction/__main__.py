@@ -56,10 +56,12 @@ def _run(options: argparse.Namespace, console: Console) -> int:
     decision = DataSearch(data_dir / "cache", lambda said: _say(console, said)).decide()
     _say(console, f"data: {decision.dataset}; log: {log}")
     try:
-        with Server(data_dir, log, environment=_settings()) as server:
-            with Client(server.wait_until_ready()) as client:
-                jobs = _reproduce(client, options, decision.dataset, console)
-                succeeded = _write(client, jobs, options.out, console)
+        with (
+            Server(data_dir, log, environment=_settings()) as server,
+            Client(server.wait_until_ready()) as client,
+        ):
+            jobs = _reproduce(client, options, decision.dataset, console)
+            succeeded = _write(client, jobs, options.out, console)
         if not succeeded:
             _say(console, f"the end of {log}:\n{log_tail(log)}")
     except (ServerStartError, FmxClientError, OSError) as error:

@@ -66,10 +66,14 @@ def judged(curve: Curve) -> Sequence[float]:
 
 
 def mark_best(axes: Axes, curves: Sequence[Curve], size: float) -> None:
-    """A dot of so many points at each run's best epoch."""
+    """A dot of so many points at each run's best epoch, if the axes reach so far."""
+    low, high = axes.get_ylim()
     for curve in curves:
+        value = judged(curve)[curve.best_epoch - 1]
+        if not low <= value <= high:
+            continue
         axes.plot(
-            curve.best_epoch, judged(curve)[curve.best_epoch - 1], marker="o", markersize=size,
+            curve.best_epoch, value, marker="o", markersize=size,
             color=VAL_COLOUR if curve.val else TRAIN_COLOUR, markeredgecolor="white", zorder=5,
             clip_on=False,
         )  # fmt: skip
@@ -99,10 +103,9 @@ def _count_ticks(subs: Sequence[float], low: float, high: float) -> int:
     return sum(low <= sub * 10.0**power <= high for power in powers for sub in subs)
 
 
-def find_bottom(curves: Sequence[Curve]) -> float:
-    """The accuracy above which the curves have flattened."""
-    typical = median(value for curve in curves for value in judged(curve))
-    return 1 - _ACCURACY_SPAN * (1 - typical)
+def find_bottom(accuracies: Sequence[float]) -> float:
+    """Where an axis should start so that half of these accuracies lie in its highest part."""
+    return 1 - _ACCURACY_SPAN * (1 - median(accuracies))
 
 
 def values_of(curves: Sequence[Curve]) -> list[float]:
@@ -146,7 +149,7 @@ def _scale(axes: Axes, curves: Sequence[Curve], cut_label: str) -> None:
     axes.set_xlim(1, max(2, *(len(curve.train) for curve in curves)))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=9, min_n_ticks=1))
     if axes.get_ylabel() == "accuracy":
-        bottom = find_bottom(curves)
+        bottom = find_bottom([value for curve in curves for value in judged(curve)])
         if min(values) < bottom < max(values):
             axes.set_ylim(bottom, max(values) + 0.05 * (max(values) - bottom))
             axes.set_ylabel(cut_label)

@@ -135,7 +135,7 @@ def _say_scale(figure: Figure, scale: Normalize, left: float, top: float) -> Non
     bar = place(figure, left, top - height, 0.13, height)
     colours = ScalarMappable(scale, _COLOURS)
     figure.colorbar(colours, cax=bar)
-    bar.set_yticks([-largest, 0, largest], [f"{-largest:.2g}", "0", f"+{largest:.2g}"])
+    bar.set_yticks([-largest, 0, largest], [f"\N{MINUS SIGN}{largest:.2g}", "0", f"+{largest:.2g}"])
     bar.tick_params(labelsize=SMALL, length=2)
     bar.set_title("weight", loc="left", color=MUTED, fontsize=SMALL, pad=10)
     bar.spines[:].set_linewidth(0.6)
@@ -146,13 +146,14 @@ def _describe(
 ) -> None:
     """How many filters there are, and which of them are shown."""
     outputs, inputs, height, width = weights_OIKK.shape
-    text = f"{outputs} x {inputs} filters of {height} x {width} weights"
+    count = f"{outputs} x {inputs}" if inputs > 1 else f"{outputs}"
+    text = f"{count} filters of {height} x {width} weights"
     parts = [
-        f"{name} channels 1 to {shown} of {count}"
-        for name, shown, count in zip(
+        f"{name} channels 1 to {shown} of {of}"
+        for name, shown, of in zip(
             ("output", "input"), shown_OIKK.shape, weights_OIKK.shape, strict=False
         )
-        if shown < count
+        if shown < of
     ]
     if parts:
         text += f"; shown: {' and '.join(parts)}"

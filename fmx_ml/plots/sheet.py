@@ -1,7 +1,7 @@
 """Loss and accuracy of many configurations on one page, as small multiples with letters."""
 
 from collections.abc import Sequence
-from statistics import fmean, median
+from statistics import fmean
 from string import ascii_lowercase
 
 from matplotlib.axes import Axes
@@ -38,6 +38,7 @@ _LEGEND, _BOTTOM = 0.35, 0.4  # inches
 _ROW, _PANEL = 1.78, 0.98  # inches from row to row, and of a panel's height
 _BELOW = 0.3  # inches for the epochs below a panel
 _LEFT, _TICKS, _RIGHT = 0.2, 0.45, 0.2  # inches at the edge, for a panel's numbers, at the end
+_FAILED_SPANS = 1  # so many times the accuracy axis below it lies what has failed
 _MAX_COLUMNS = 2  # of configurations, each of which has two panels
 
 
@@ -92,7 +93,6 @@ def _draw_panel(axes: Axes, curves: Sequence[Curve], quantity: str, number: int)
         title = f"{title} {best:.4f}"
         axes.grid(visible=True, axis="y")
         draw_lines(axes, curves, weight=0.8)
-        mark_best(axes, curves, 4)
         axes.set_xlim(1, max(2, *(len(curve.train) for curve in curves)))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=4, min_n_ticks=1))
     else:
@@ -109,9 +109,11 @@ def _share_scales(
     for (loss, accuracy), panel in zip(pairs, panels, strict=True):
         if panel.loss:
             _scale_loss(loss, losses)
+            mark_best(loss, panel.loss, 4)
         if panel.accuracy:
             accuracy.set_ylim(low, high)
             accuracy.yaxis.set_major_locator(MaxNLocator(nbins=4))
+            mark_best(accuracy, panel.accuracy, 4)
             if max(values_of(panel.accuracy)) < low:
                 accuracy.text(
                     0.5, 0.5, f"all below {low:.2f}", ha="center", va="center", fontsize=SMALL,
@@ -133,17 +135,18 @@ def _scale_loss(axes: Axes, losses: Sequence[float]) -> None:
 
 
 def _find_range(accuracies: Sequence[Sequence[Curve]]) -> tuple[float, float]:
-    """From where most configurations flatten to the highest accuracy.
+    """From a little below the best epochs of most configurations to the highest accuracy.
 
-    The best epochs of nine tenths of the configurations lie above the bottom.
+    What ends lower than that pulls the bottom down, unless it has failed altogether: then it would
+    leave the others no room.
     """
     values = [value for curves in accuracies for value in values_of(curves)]
-    best = sorted(fmean(judged(c)[c.best_epoch - 1] for c in curves) for curves in accuracies)
-    lowest, high = best[len(best) // 10], max(values)
-    bottom = min(median(find_bottom(curves) for curves in accuracies), lowest)
+    best = [fmean(judged(c)[c.best_epoch - 1] for c in curves) for curves in accuracies]
+    bottom, high = find_bottom(best), max(values)
+    failed = bottom - _FAILED_SPANS * (high - bottom)
+    bottom = max(min(values), min(bottom, *(value for value in best if value > failed)))
     margin = 0.05 * (high - bottom) or 0.05
-    low = max(min(values), bottom) - margin
-    return low, high + margin
+    return bottom - margin, high + margin
 
 
 def _explain(figure: Figure, panels: Sequence[Panel]) -> None:

@@ -140,7 +140,16 @@ def _make_cells(column: _Values, row_names: Sequence[str]) -> list[Cell]:
         if isinstance(deviation, int | float):
             text = f"{text} ± {_format_deviation(deviation, column.name, decimals)}"
         cells.append(Cell(plain(text)))
+    if column.deviations:
+        return [_leave_room(cell, decimals) for cell in cells]
     return _align(cells) if column.is_numeric else cells
+
+
+def _leave_room(cell: Cell, decimals: int) -> Cell:
+    """A figure without a deviation, in line with those that have one."""
+    text = "".join(span.text for span in cell.text)
+    is_bare = _NUMBER.fullmatch(text) is not None
+    return replace(cell, pad=f" ± {0:.{decimals}f}") if is_bare else cell
 
 
 def _holds_whole_numbers(values: Sequence[float]) -> bool:

@@ -33,8 +33,8 @@ def render_markdown(document: Document, figures: str | None = None) -> str:
     blocks = [f"# {_escape(document.title)}", _escape(document.subtitle)]
     if document.banner:
         blocks.append(f"> **{_escape(document.banner)}.**")
-    blocks += [_facts(document.facts), *map(_text, document.introduction)]
-    blocks += _grid(document.summary)
+    blocks += [_facts(document.facts), *_grid(document.summary)]
+    blocks += ["## Introduction", *map(_text, document.introduction)]
     for section in document.sections:
         blocks += _section(section, figures)
     for appendix in document.appendices:

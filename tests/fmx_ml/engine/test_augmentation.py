@@ -69,7 +69,7 @@ def test_nothing_to_do_is_nothing_done(examples: SmallExamples) -> None:
 @pytest.mark.parametrize(
     "wanted", [Augmentation(flip=True), Augmentation(shift=1)], ids=["flip", "shift"]
 )
-def test_each_part_works_alone(examples: SmallExamples, wanted: Augmentation) -> None:
+def test_each_part_works_alone(wanted: Augmentation) -> None:
     """A lone pixel tells what happened: it moves by one at most, or to the other side."""
     images = torch.full((64, 1, 28, 28), -1.0)
     images[:, 0, 10, 5] = 1.0

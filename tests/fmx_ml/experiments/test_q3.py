@@ -28,7 +28,7 @@ def test_the_reports_figures_are_all_there(job: Any) -> None:
     assert titles["15"] == "Feature maps, Bag"
     for figure in job.results.figures:
         for name in figure.artifacts:
-            assert (job.folder / "job" / name).stat().st_size > 300
+            assert (job.folder / "job" / name).stat().st_size > 0
 
 
 def test_filters_are_counted_as_the_report_does(job: Any) -> None:

@@ -1,9 +1,8 @@
 """Q4: what it takes and refuses, the runs that it plans, its tables and figures."""
 
-import csv
 import json
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,11 @@ from pydantic import ValidationError
 from safetensors.numpy import save
 
 from fmx_ml.collation import collate
-from fmx_ml.experiments.q4 import Q4Spec
+from fmx_ml.experiments.q4 import QUESTION, Q4Spec
 from fmx_ml.files import CODES_FILE, RECONSTRUCTIONS_FILE
-from fmx_ml.questions import MisfitError
+from fmx_ml.plots.recipes import CodeSpace, Lines
+from fmx_ml.published import list_errata
+from fmx_ml.questions import Collation, Finished, MisfitError
 from fmx_ml.requests import named_runs, parse_request, plan
 from fmx_ml.results import Results, RunOutcome, Table, prediction_interval, spread
 from fmx_ml.sinks import EpochMetrics, FolderSink
@@ -34,7 +35,7 @@ RUN = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
 OTHER_LAYERS = [[784, 64], [64, 10]]
 
 
-def plan_of(references: dict[str, Training] | None = None, **fields: Any) -> list[PlannedRun]:
+def plan_of(references: Mapping[str, Training] | None = None, **fields: Any) -> list[PlannedRun]:
     return list(plan(parse_request({"kind": "q4", "spec": fields}), references))
 
 
@@ -55,6 +56,7 @@ class TestPlan:
         trainings = [run.training for run in runs]
         assert len(set(map(training_hash, trainings))) == 60
         assert runs[0].name == "autoencoder-01-seed-0"
+        sizes = set[str]()
         for training in trainings:
             assert isinstance(training, AutoencoderTraining)
             assert training.optimiser.name == "Adam"
@@ -62,7 +64,8 @@ class TestPlan:
             assert training.max_epochs == 200
             assert training.early_stopping is not None
             assert training.early_stopping.divide_by_batch_size
-        sizes = {"-".join(map(str, t.model.sizes)) for t in trainings if hasattr(t, "model")}  # pyright: ignore[reportAttributeAccessIssue]
+            sizes.add("-".join(map(str, training.model.sizes)))
+        assert len(sizes) == 4
         assert "784-512-256-128-64-32-10" in sizes
 
     def test_every_share_has_four_starts(self) -> None:
@@ -127,11 +130,12 @@ class TestPlan:
         assert max(run.max_epochs for run in runs) <= 3
 
     def test_runs_are_counted_before_they_are_made(self) -> None:
-        for fields in (
+        cases: list[dict[str, Any]] = [
             {},
             {"seeds": [0, 1], "own": None},
             {"final": None, "fractions": [10], "encoder": {"batch_size": 64}},
-        ):
+        ]
+        for fields in cases:
             spec = parse_request({"kind": "q4", "spec": fields}).spec
             assert isinstance(spec, Q4Spec)
             assert 0 <= spec.count_runs() - len(plan_of(**fields)) <= len(spec.seeds)
@@ -309,59 +313,57 @@ def arrays(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-Collate = Callable[..., tuple[Results, Path]]
+def keep(outcome: RunOutcome) -> RunOutcome | None:
+    return outcome
+
+
+def finish_job(
+    *,
+    preset: Preset = "report",
+    change: Callable[[RunOutcome], RunOutcome | None] = keep,
+    references: Mapping[str, Training] | None = None,
+    folder: Path = Path(),
+    **fields: Any,
+) -> Finished[Q4Spec]:
+    """A job of such runs; what `change` makes None has failed."""
+    request = parse_request({"kind": "q4", "preset": preset, "spec": fields})
+    assert isinstance(request.spec, Q4Spec)
+    changed = [change(finish(run)) for run in plan(request, references)]
+    outcomes = [outcome for outcome in changed if outcome is not None]
+    return Finished(preset, request.spec, outcomes, lambda _, name: folder / name)
+
+
+def without(has_failed: Callable[[str], bool]) -> Callable[[RunOutcome], RunOutcome | None]:
+    return lambda outcome: None if has_failed(outcome.name) else outcome
+
+
+def collate_job(**options: Any) -> Collation:
+    """Its tables and figures, not drawn."""
+    return QUESTION.collate(finish_job(**options))
 
 
 @pytest.fixture(scope="module")
-def collate_job(arrays: Path, tmp_path_factory: pytest.TempPathFactory) -> Collate:
-    """Collates a job of such runs; `lacks` says which have failed."""
-
-    def run(
-        *,
-        preset: Preset = "report",
-        lacks: Callable[[str], bool] = lambda _: False,
-        references: dict[str, Training] | None = None,
-        **fields: Any,
-    ) -> tuple[Results, Path]:
-        request = parse_request({"kind": "q4", "preset": preset, "spec": fields})
-        outcomes = [finish(run) for run in plan(request, references) if not lacks(run.name)]
-        folder = tmp_path_factory.mktemp("collated")
-        sink = FolderSink(folder)
-        return (
-            collate("q4", preset, request.spec, outcomes, sink, lambda _, name: arrays / name),
-            folder,
-        )
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def collated(collate_job: Collate) -> tuple[Results, Path]:
+def results() -> Collation:
     return collate_job(**SPEC)
 
 
-@pytest.fixture(scope="module")
-def results(collated: tuple[Results, Path]) -> Results:
-    return collated[0]
-
-
-def table(results: Results, name: str) -> Table:
+def table(results: Collation, name: str) -> Table:
     return next(table for table in results.tables if table.name == name)
 
 
-def rows_of(results: Results, name: str) -> list[dict[str, Any]]:
+def rows_of(results: Collation, name: str) -> list[dict[str, Any]]:
     found = table(results, name)
     return [dict(zip(found.columns, row, strict=True)) for row in found.rows]
 
 
 class TestTables:
-    def test_all_of_them(self, results: Results) -> None:
+    def test_all_of_them(self, results: Collation) -> None:
         assert [table.name for table in results.tables] == [
             "autoencoders", "autoencoder_error", "encoders", "table_4", "shares", "differences",
             "statements", "autoencoder_runs", "runs",
         ]  # fmt: skip
 
-    def test_the_grid_is_ranked_by_the_true_error(self, results: Results) -> None:
+    def test_the_grid_is_ranked_by_the_true_error(self, results: Collation) -> None:
         rows = rows_of(results, "autoencoders")
         errors = [row["mse"] for row in rows]
         assert errors == sorted(errors)
@@ -375,7 +377,7 @@ class TestTables:
         assert rows[0]["report_error"] == pytest.approx(rows[0]["mse"] / 16)
 
     def test_collapsed_ones_are_named_and_the_reports_figure_stands_beside(
-        self, results: Results
+        self, results: Collation
     ) -> None:
         rows = rows_of(results, "autoencoders")
         assert [row["collapsed"] for row in rows] == ["no", "no", "yes", "yes"]
@@ -383,20 +385,15 @@ class TestTables:
         assert [row["published"] for row in rows] == [None, None, None, 0.02155]
         assert "2 of 4 configurations have collapsed" in (table(results, "autoencoders").note or "")
 
-    def test_some_seeds_may_collapse(self, collate_job: Collate) -> None:
-        taken = finish_autoencoder
-
-        def collapse_one(run: PlannedRun, training: AutoencoderTraining) -> RunOutcome:
-            outcome = taken(run, training)
-            summary = outcome.summary | {"collapsed": training.seed == 1}
+    def test_some_seeds_may_collapse(self) -> None:
+        def collapse_one(outcome: RunOutcome) -> RunOutcome:
+            summary = outcome.summary | {"collapsed": outcome.training.seed == 1}
             return outcome.model_copy(update={"summary": summary})
 
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setitem(globals(), "finish_autoencoder", collapse_one)
-            rows = rows_of(collate_job(**SPEC)[0], "autoencoders")
+        rows = rows_of(collate_job(**SPEC, change=collapse_one), "autoencoders")
         assert {row["collapsed"] for row in rows} == {"1 of 3"}
 
-    def test_the_encoders_stand_beside_constant_pictures(self, results: Results) -> None:
+    def test_the_encoders_stand_beside_constant_pictures(self, results: Collation) -> None:
         rows = {row["whose"]: row for row in rows_of(results, "encoders")}
         assert list(rows) == ["the report's", "the grid's best", "our own"]
         report, own = rows["the report's"], rows["our own"]
@@ -405,7 +402,7 @@ class TestTables:
         assert own["unit_mse"] == pytest.approx(own["mse"])
         assert "pixels in 0 to 1" in own["autoencoder"]
 
-    def test_table_4(self, results: Results) -> None:
+    def test_table_4(self, results: Collation) -> None:
         rows = {row["figure"]: row for row in rows_of(results, "table_4")}
         published = {
             "random weights, 30%: training": 0.93522,
@@ -422,7 +419,7 @@ class TestTables:
         assert row["std"] == pytest.approx(statistics.stdev(values))
         assert [row["low"], row["high"]] == pytest.approx(prediction_interval(spread(values)))
 
-    def test_every_start_at_every_share(self, results: Results) -> None:
+    def test_every_start_at_every_share(self, results: Collation) -> None:
         rows = rows_of(results, "shares")
         assert len(rows) == 12
         assert [row["percent"] for row in rows] == [10] * 4 + [50] * 4 + [100] * 4
@@ -431,7 +428,7 @@ class TestTables:
         assert rows[0]["val_accuracy_std"] == pytest.approx(0.001)
         assert rows[0]["runs"] == 3
 
-    def test_differences_are_paired(self, results: Results) -> None:
+    def test_differences_are_paired(self, results: Collation) -> None:
         """The seeds' own deviation of 0.001 is not in them, only the 0.0005 between the pairs."""
         rows = rows_of(results, "differences")
         assert len(rows) == 6
@@ -443,7 +440,7 @@ class TestTables:
         assert row["test_accuracy_low"] == pytest.approx(0.0105 - half)
         assert row["test_accuracy_high"] == pytest.approx(0.0105 + half)
 
-    def test_what_the_report_says_of_figure_16(self, results: Results) -> None:
+    def test_what_the_report_says_of_figure_16(self, results: Collation) -> None:
         rows = rows_of(results, "statements")
         assert [row["published"] for row in rows] == ["all of them", "all of them", None, "larger"]
         assert [row["the_encoder"] for row in rows[:2]] == ["0 of 3"] * 2
@@ -451,21 +448,19 @@ class TestTables:
         assert rows[3]["our_own_encoder"] == pytest.approx(0.0105)
         assert rows[3]["the_encoder"] == pytest.approx(-0.0015)
 
-    def test_the_floor_of_the_losses_stands_beside_them(
-        self, results: Results, collate_job: Collate
-    ) -> None:
+    def test_the_floor_of_the_losses_stands_beside_them(self, results: Collation) -> None:
         assert "1.461" in (table(results, "runs").note or "")
-        plain = collate_job(**SPEC, mlp={"model": {"output": "logits"}})[0]
+        plain = collate_job(**SPEC, mlp={"model": {"output": "logits"}})
         assert "can't fall below" not in (table(plain, "runs").note or "")
 
-    def test_every_run_is_in_a_table(self, results: Results) -> None:
+    def test_every_run_is_in_a_table(self, results: Collation) -> None:
         names = [row["run"] for row in rows_of(results, "runs")]
         names += [row["run"] for row in rows_of(results, "autoencoder_runs")]
         assert sorted(names) == sorted(run.name for run in plan_of(**SPEC))
 
 
 class TestComparisons:
-    def test_the_reports_figures_are_compared_where_they_can_be(self, results: Results) -> None:
+    def test_the_reports_figures_are_compared_where_they_can_be(self, results: Collation) -> None:
         """The grid, the shares and our own are others here, which these figures do not see."""
         found = {comparison.id: comparison for comparison in results.comparisons}
         parts = ("accuracy.train", "accuracy.val", "accuracy.test")
@@ -481,8 +476,8 @@ class TestComparisons:
         assert error.verdict == "inside"
         assert found["q4.final.random.accuracy.val"].verdict == "outside"
 
-    def test_their_errata_are_those_of_the_question(self, results: Results) -> None:
-        known = {erratum.number for erratum in results.errata}
+    def test_their_errata_are_those_of_the_question(self, results: Collation) -> None:
+        known = {erratum.number for erratum in list_errata("q4")}
         for comparison in results.comparisons:
             assert comparison.errata
             assert set(comparison.errata) <= known
@@ -498,9 +493,9 @@ class TestComparisons:
         ],
     )  # fmt: skip
     def test_a_spec_that_differs_bars_what_it_bears_on(
-        self, collate_job: Collate, fields: dict[str, Any], names: str, compared: Sequence[str]
+        self, fields: dict[str, Any], names: str, compared: Sequence[str]
     ) -> None:
-        results, _ = collate_job(**SPEC, **fields)
+        results = collate_job(**SPEC, **fields)
         for comparison in results.comparisons:
             if any(f".{part}." in comparison.id for part in compared):
                 assert comparison.reason is None
@@ -508,10 +503,10 @@ class TestComparisons:
                 assert comparison.verdict == "not_comparable"
                 assert names in (comparison.reason or "")
 
-    def test_a_given_encoder_is_not_the_reports(self, collate_job: Collate) -> None:
+    def test_a_given_encoder_is_not_the_reports(self) -> None:
         layers = [[784, 128], [128, 64], [64, 32], [32, 10]]
         training = autoencoder_of(model={"structure": layers}, normalise="unit")
-        results, _ = collate_job(**SPEC, encoder_run=RUN, references={RUN: training})
+        results = collate_job(**SPEC, encoder_run=RUN, references={RUN: training})
         reasons = {comparison.id: comparison.reason for comparison in results.comparisons}
         assert "encoder_run" in (reasons["q4.final.pretrained.accuracy.test"] or "")
         assert reasons["q4.final.random.accuracy.test"] == "the pixels are in 0 to 1"
@@ -519,66 +514,102 @@ class TestComparisons:
         (row,) = [r for r in rows_of(results, "encoders") if r["whose"] == "the given"]
         assert row["mse_std"] is None
 
-    def test_the_quick_preset_is_not_compared(self, collate_job: Collate) -> None:
-        results, _ = collate_job(preset="quick")
+    def test_the_quick_preset_is_not_compared(self) -> None:
+        results = collate_job(preset="quick")
         assert len(results.comparisons) == 8
         for comparison in results.comparisons:
             assert comparison.verdict == "not_comparable"
             assert "quick" in (comparison.reason or "")
-        titles = [part.title for part in (*results.tables, *results.figures)]
+        titles = [*(t.title for t in results.tables), *(d.title for d in results.drawings)]
         assert all("(quick preset)" in title for title in titles)
 
 
+def draw_job(folder: Path, job: Finished[Q4Spec]) -> Results:
+    """Through the same door as a worker; the machine's part of a summary does not matter here."""
+    outcomes = [
+        outcome.model_copy(
+            update={"summary": {**outcome.summary, "data": {}, "environment": {"torch": "2"}}}
+        )
+        for outcome in job.outcomes
+    ]
+    sink = FolderSink(folder)
+    return collate("q4", job.preset, job.spec, outcomes, sink, job.artifact)
+
+
 class TestFigures:
-    def test_files(self, collated: tuple[Results, Path]) -> None:
-        results, folder = collated
+    def test_files(self, arrays: Path, tmp_path: Path) -> None:
+        results = draw_job(tmp_path, finish_job(**SPEC, folder=arrays))
         numbers = [figure.number for figure in results.figures]
         kinds = ("reconstructions", "code-space", "autoencoder-training")
         assert numbers == ["16", *(f"{k}-{w}" for k in kinds for w in ("report", "grid", "own"))]
         pictures = [name for f in results.figures for name in f.artifacts if name.endswith(".png")]
         assert pictures[:2] == ["figure-16-accuracy.png", "figure-16-accuracy-own.png"]
         for name in pictures:
-            with Image.open(folder / name) as picture:
+            with Image.open(tmp_path / name) as picture:
                 assert picture.width > 800
-        json.loads((folder / "results.json").read_text(), parse_constant=pytest.fail)
+        json.loads((tmp_path / "results.json").read_text(), parse_constant=pytest.fail)
 
-    def test_the_numbers_behind_figure_16(self, collated: tuple[Results, Path]) -> None:
-        with (collated[1] / "figure-16.csv").open(newline="") as file:
-            rows = list(csv.DictReader(file))
+    def test_figure_16_has_a_line_for_each_start_and_part(self, results: Collation) -> None:
+        lines = results.drawings[0].pictures["figure-16-accuracy"]
+        assert isinstance(lines, Lines)
+        assert [(line.label, line.group, line.dashed) for line in lines.series] == [
+            ("random, training", 0, True),
+            ("random, validation", 0, False),
+            ("pre-trained, training", 1, True),
+            ("pre-trained, validation", 1, False),
+        ]
+        assert lines.series[1].x == [10, 50, 100]
+        assert lines.series[1].y[2] == pytest.approx([0.907, 0.927, 0.952])
+
+    def test_the_numbers_behind_figure_16(self, results: Collation) -> None:
+        numbers = results.drawings[0].numbers["figure-16"]
+        rows = [dict(zip(numbers.columns, row, strict=True)) for row in numbers.rows]
         assert len(rows) == 4 * 3 * 3
         row = next(row for row in rows if row["run"] == "mlp-own-050-seed-2")
-        assert (row["start"], row["percent"], row["seed"]) == ("own", "50", "2")
-        assert float(row["val_accuracy"]) == pytest.approx(0.9 + 0.025 + 0.002 + 0.01 + 0.001)
+        assert (row["start"], row["percent"], row["seed"]) == ("own", 50, 2)
+        assert row["val_accuracy"] == pytest.approx(0.9 + 0.025 + 0.002 + 0.01 + 0.001)
 
-    def test_the_grids_best_is_drawn_once(self, collate_job: Collate) -> None:
+    def test_axes_say_how_much_of_the_code_they_explain(self, results: Collation) -> None:
+        drawing = next(d for d in results.drawings if d.number == "code-space-own")
+        recipe = drawing.pictures["code-space-own"]
+        assert isinstance(recipe, CodeSpace)
+        assert "60%" in recipe.x_label
+        assert "30%" in recipe.y_label
+        assert recipe.names[9] == "Ankle boot"
+
+    def test_the_grids_best_is_drawn_once(self) -> None:
         grid = SPEC["grid"] | {"batch_sizes": [32], "learning_rates": [0.01]}
-        results, _ = collate_job(**SPEC | {"grid": grid})
-        assert "code-space-grid" not in [figure.number for figure in results.figures]
+        results = collate_job(**SPEC | {"grid": grid})
+        assert "code-space-grid" not in [drawing.number for drawing in results.drawings]
 
 
 class TestPartialJobs:
-    def test_the_seeds_of_a_line_are_those_that_have_finished(self, collate_job: Collate) -> None:
-        results, _ = collate_job(**SPEC, lacks=lambda name: name == "mlp-own-050-seed-1")
+    def test_a_share_that_lacks_a_seed_is_not_in_the_line(self) -> None:
+        results = collate_job(**SPEC, change=without(lambda name: name == "mlp-own-050-seed-1"))
         row = next(
             row for row in rows_of(results, "differences")
             if (row["percent"], row["start"]) == (50, "our own encoder's weights")
         )  # fmt: skip
         assert row["pairs"] == 2
-        assert results.figures[0].number == "16"
+        lines = results.drawings[0].pictures["figure-16-accuracy-own"]
+        assert isinstance(lines, Lines)
+        assert [line.x for line in lines.series] == [[10, 50, 100]] * 2 + [[10, 100]] * 2
 
-    def test_perceptrons_alone(self, collate_job: Collate) -> None:
-        results, _ = collate_job(**SPEC, lacks=lambda name: "autoencoder" in name)
+    def test_perceptrons_alone(self) -> None:
+        results = collate_job(**SPEC, change=without(lambda name: "autoencoder" in name))
         names = [table.name for table in results.tables]
         assert names == ["table_4", "shares", "differences", "statements", "runs"]
-        assert [figure.number for figure in results.figures] == ["16"]
+        assert [drawing.number for drawing in results.drawings] == ["16"]
 
-    def test_autoencoders_alone(self, collate_job: Collate) -> None:
-        results, _ = collate_job(**SPEC, lacks=lambda name: name.startswith(("mlp", "final")))
+    def test_autoencoders_alone(self) -> None:
+        results = collate_job(
+            **SPEC, change=without(lambda name: name.startswith(("mlp", "final")))
+        )
         names = [table.name for table in results.tables]
         assert names == ["autoencoders", "autoencoder_error", "encoders", "autoencoder_runs"]
-        assert "16" not in [figure.number for figure in results.figures]
+        assert "16" not in [drawing.number for drawing in results.drawings]
 
-    def test_one_run(self, collate_job: Collate) -> None:
-        results, _ = collate_job(**SPEC, lacks=lambda name: name != "mlp-report-050-seed-1")
+    def test_one_run(self) -> None:
+        results = collate_job(**SPEC, change=without(lambda name: name != "mlp-report-050-seed-1"))
         assert [table.name for table in results.tables] == ["shares", "runs"]
         assert results.comparisons == []

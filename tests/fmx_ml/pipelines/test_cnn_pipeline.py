@@ -17,7 +17,8 @@ from fmx_ml.data.loader import HalfData
 from fmx_ml.data.sources import DataSources
 from fmx_ml.engine.evaluate import measure, to_device
 from fmx_ml.errors import DivergedError, OutOfMemoryError, StoppedError, UserError
-from fmx_ml.export import load_model
+from fmx_ml.export import load_model, run_onnx
+from fmx_ml.models.cnn import Cnn
 from fmx_ml.pipelines import cnn, common, train
 from fmx_ml.sinks import FolderSink
 
@@ -146,11 +147,95 @@ def test_data_device_and_environment_are_recorded(summary: dict[str, Any], small
     assert summary["export"]["pictures"] == 500
 
 
-def test_equal_trainings_leave_equal_models(run_job: Callable[..., FinishedJob]) -> None:
-    jobs = [run_job(max_epochs=2) for _ in range(2)]
+EVERYTHING = {
+    "model": {"batch_norm": True, "dropout": 0.2},
+    "optimiser": {"learning_rate": 0.05, "momentum": 0.9},
+    "schedule": "cosine",
+    "augmentation": {"flip": True, "shift": 2},
+    "fraction_percent": 40,
+}
+
+
+@pytest.mark.parametrize("fields", [{}, EVERYTHING], ids=["the report's", "every option"])
+def test_equal_trainings_leave_equal_models(
+    run_job: Callable[..., FinishedJob], fields: dict[str, Any]
+) -> None:
+    before = torch.get_rng_state()
+    jobs = [run_job(max_epochs=2, **fields) for _ in range(2)]
+    assert torch.equal(torch.get_rng_state(), before)
     for name in ("model.safetensors", "model.onnx", "test-predictions.csv"):
         one, two = (job.artifact_path("seed-0", name).read_bytes() for job in jobs)
         assert one == two
+
+
+@pytest.mark.parametrize(
+    "name", ["model", "optimiser", "schedule", "augmentation", "fraction_percent"]
+)
+def test_each_option_changes_what_is_learnt(
+    run_job: Callable[..., FinishedJob], three_seeds: FinishedJob, name: str
+) -> None:
+    job = run_job(max_epochs=1, **{"optimiser": {"learning_rate": 0.1}, name: EVERYTHING[name]})
+    plain, ours = three_seeds.outcomes[0].history[0], job.outcomes[0].history[0]
+    assert ours.train_loss != plain.train_loss
+    assert ours.val_loss != plain.val_loss
+
+
+def test_a_fraction_is_nested_and_stratified(
+    small: HalfData, sources: DataSources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(common, "load_half", lambda *_: small)
+    parts = {
+        percent: common.load_data(make_training(fraction_percent=percent), sources)
+        for percent in (5, 10, 100)
+    }
+    pictures = {
+        percent: {image.tobytes() for image in data.train.images_NHW}
+        for percent, data in parts.items()
+    }
+    assert pictures[5] < pictures[10] < pictures[100]
+    assert np.bincount(parts[5].train.labels_N).tolist() == [15] * 5
+    assert np.array_equal(parts[100].train.images_NHW, small.train.images_NHW)
+    assert np.array_equal(parts[100].train.labels_N, small.train.labels_N)
+    for data in parts.values():
+        assert data.val is small.val
+        assert data.test is small.test
+
+
+def test_the_summary_says_how_many_pictures_were_learnt_from(
+    run_job: Callable[..., FinishedJob], summary: dict[str, Any]
+) -> None:
+    assert (summary["fraction_percent"], summary["num_train"]) == (100, 1_500)
+    part = run_job(max_epochs=1, fraction_percent=5).outcomes[0].summary
+    assert (part["fraction_percent"], part["num_train"]) == (5, 75)
+
+
+def test_feature_maps_are_of_the_first_test_picture_of_each_class(
+    folder: Path, small: HalfData
+) -> None:
+    kept = load_file(folder / "feature-maps.safetensors")
+    rows = [int(np.flatnonzero(small.test.labels_N == label)[0]) for label in range(5)]
+    assert np.array_equal(kept["images"], small.test.images_NHW[rows])
+    assert kept["labels"].tolist() == [0, 1, 2, 3, 4]
+    model = load_model(folder)
+    assert isinstance(model, Cnn)
+    with torch.no_grad():
+        maps = model.feature_maps(to_device(small.test, torch.device("cpu")).images_NCHW[rows])
+        for number, expected in enumerate(maps, start=1):
+            assert kept[f"conv{number}"].shape == ((5, 6, 24, 24), (5, 12, 8, 8))[number - 1]
+            assert np.allclose(kept[f"conv{number}"], expected, atol=1e-5)
+    assert set(kept) == {"images", "labels", "conv1", "conv2"}
+
+
+def test_a_served_model_with_batch_norms_predicts_as_it_was_measured(
+    run_job: Callable[..., FinishedJob], small: HalfData
+) -> None:
+    job = run_job(max_epochs=2, model={"batch_norm": True, "dropout": 0.2})
+    content = job.artifact_path("seed-0", "model.onnx").read_bytes()
+    hits = run_onnx(content, small.test).argmax(1) == small.test.labels_N
+    assert hits.mean() == job.outcomes[0].summary["test_accuracy"]
+    model = load_model(job.folder / "seed-0")
+    loss, _ = measure(model, to_device(small.val, torch.device("cpu")), lambda: None)
+    assert loss == pytest.approx(job.outcomes[0].summary["val_loss"], abs=1e-5)
 
 
 class EndingSink(FolderSink):

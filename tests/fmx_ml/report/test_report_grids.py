@@ -46,6 +46,13 @@ def test_decimal_points_stand_in_line() -> None:
     assert [row[1].pad for group in grid.groups for row in group.rows] == ["", ".0000", ".0000"]
 
 
+def test_a_figure_without_a_deviation_stands_in_line_with_those_that_have_one() -> None:
+    grid = grid_of(["class", "f1", "f1_std"], ["Coat", 0.5, 0.1], ["Bag", 0.6, None])
+    cells = [row[1] for row in grid.groups[0].rows]
+    assert [say(cell) + cell.pad for cell in cells] == ["0.5000 ± 0.1000", "0.6000 ± 0.0000"]
+    assert [cell.pad for cell in cells] == ["", " ± 0.0000"]
+
+
 def test_values_of_a_spec_seeds_and_times_have_their_own_digits() -> None:
     columns = ["seed", "learning_rate", "weight_decay", "seconds", "percent", "units"]
     grid = grid_of(columns, [123456, 0.0005, 0.0, 4000.4, 5.0, 25000])
