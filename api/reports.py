@@ -13,6 +13,7 @@ from fmx_ml.report import Document, JobReport, compose, render_html, render_mark
 from fmx_ml.requests import KINDS, require_question
 from fmx_ml.results import Results
 from fmx_store import artifacts, jobs
+from fmx_store.errors import BlobError, NotFoundError
 from fmx_store.states import ENDED, State
 from fmx_store.tables import Job
 
@@ -94,7 +95,10 @@ def _describe(services: Services, job: Job) -> JobReport:
 
 
 def _read(services: Services, job_id: str, path: str) -> bytes:
-    """A figure's file. Raises NotFoundError, BlobError."""
-    artifact = artifacts.require_artifact(services.db, job_id, path)
-    with services.blobs.open(artifact.sha256) as file:
-        return file.read()
+    """A figure's file. Raises LookupError where it is gone, which the report then says."""
+    try:
+        artifact = artifacts.require_artifact(services.db, job_id, path)
+        with services.blobs.open(artifact.sha256) as file:
+            return file.read()
+    except (NotFoundError, BlobError) as error:
+        raise LookupError(path) from error

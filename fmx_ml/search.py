@@ -114,6 +114,16 @@ class SearchSpace(_Dimensions):
     weight_decay: Range | Annotated[tuple[_Decay, ...], _Choices] = (0.0, 0.01, 0.05)
     dropout: Range | Annotated[tuple[_Share, ...], _Choices] = (0.0,)
 
+    @model_validator(mode="after")
+    def _ranges_fit(self) -> Self:
+        if isinstance(self.learning_rate, Range) and self.learning_rate.low <= 0:
+            raise misfit("learning_rate", "it must be above 0")
+        if isinstance(self.weight_decay, Range) and self.weight_decay.low < 0:
+            raise misfit("weight_decay", "it must not be below 0")
+        if isinstance(self.dropout, Range) and not 0 <= self.dropout.low < self.dropout.high < 1:
+            raise misfit("dropout", "it must lie in 0 to 1, without 1")
+        return self
+
 
 class Sampling(Frozen):
     """All that a trial's configuration follows from, beside its number and the trials before."""

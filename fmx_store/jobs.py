@@ -22,6 +22,7 @@ from fmx_store.errors import (
 )
 from fmx_store.ids import is_id
 from fmx_store.lifecycle import cancel_all, lock_job, move_job, move_run, note, ring, runs_of
+from fmx_store.needs import reduce_needs
 from fmx_store.pages import Page, decode_cursor, make_page
 from fmx_store.states import ACTIVE, ENDED, Role, State
 from fmx_store.tables import Artifact, Idempotency, Job, JobTag, Run, RunNeed
@@ -182,7 +183,8 @@ def _add_runs(
         device="auto",
         priority=job.priority,
     )
-    needs = {runs[p.name].id: [runs[name] for name in p.needs] for p in planned}
+    reduced = reduce_needs(planned, sources)
+    needs = {runs[name].id: [runs[n] for n in needed] for name, needed in reduced.items()}
     needs[collation.id] = list(runs.values())
     session.add_all([*runs.values(), collation])
     reuse.take_over(session, job, [(runs[name], source) for name, source in sources.items()])
@@ -252,14 +254,6 @@ def page_runs(db: Database, job_id: str, *, limit: int, cursor: str | None = Non
             query = query.where(Run.position > position)
         found = session.exec(query.order_by(col(Run.position)).limit(limit + 1)).all()
     return make_page(found, limit, lambda run: run.id)
-
-
-def list_needed(db: Database, run_id: str) -> Sequence[Run]:
-    """The runs that a run needs, in the plan's order."""
-    needed = select(RunNeed.needs_id).where(RunNeed.run_id == run_id)
-    query = select(Run).where(col(Run.id).in_(needed)).order_by(col(Run.position))
-    with db.read() as session:
-        return session.exec(query).all()
 
 
 def require_run(db: Database, run_id: str) -> Run:

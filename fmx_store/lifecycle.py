@@ -14,6 +14,7 @@ from sqlmodel import Session, col, delete, select, update
 from fmx_store.database import Ring
 from fmx_store.errors import NotFoundError
 from fmx_store.ids import is_id
+from fmx_store.needs import find_waiting
 from fmx_store.states import (
     ACTIVE,
     COLLATION_TRANSITIONS,
@@ -130,10 +131,8 @@ def _release_dependents(session: Session, job: Job, run: Run) -> None:
     """Counts a run that has ended as met, or fails all trainings that need it, however far down."""
     if run.role is Role.COLLATION:
         return
-    ended = [run.id]
-    if run.state is not State.SUCCEEDED:
-        ended += _fail_dependents(session, job, run)
-    for due in _count_met(session, ended):
+    failed = [] if run.state is State.SUCCEEDED else _fail_dependents(session, job, run)
+    for due in _count_met(session, [run.id, *failed]):
         ring(session, due)
 
 
@@ -158,19 +157,15 @@ def _count_met(session: Session, ended: Sequence[str]) -> Sequence[Run]:
 def _fail_dependents(session: Session, job: Job, failed: Run) -> list[str]:
     """Fails the queued trainings that need a run, directly or through others; answers their ids."""
     error = {"code": "dependency_failed", "message": f"run {failed.name} did not succeed"}
-    all_ids: list[str] = []
-    ids = [failed.id]
-    while ids:
-        needing = select(RunNeed.run_id).where(col(RunNeed.needs_id).in_(ids))
-        query = select(Run).where(
-            col(Run.id).in_(needing), Run.state == State.QUEUED, Run.role == Role.TRAINING
-        )
-        found = session.exec(query.order_by(col(Run.position)).options(*LIGHT)).all()
-        for run in found:
-            put_run(session, job, run, State.FAILED, Reason.DEPENDENCY_FAILED, error)
-        ids = [run.id for run in found]
-        all_ids += ids
-    return all_ids
+    query = select(Run).where(
+        col(Run.id).in_(find_waiting(failed.id)),
+        Run.state == State.QUEUED,
+        Run.role == Role.TRAINING,
+    )
+    found = session.exec(query.order_by(col(Run.position)).options(*LIGHT)).all()
+    for run in found:
+        put_run(session, job, run, State.FAILED, Reason.DEPENDENCY_FAILED, error)
+    return [run.id for run in found]
 
 
 def requeue(session: Session, job: Job, run: Run) -> None:

@@ -162,7 +162,7 @@ Index(
 
 
 class RunNeed(SQLModel, table=True):
-    """A run (`run_id`) that waits for another one (`needs_id`)."""
+    """A run (`run_id`) that waits for another one (`needs_id`), if no other need implies it."""
 
     __tablename__ = "run_need"  # pyright: ignore[reportAssignmentType] - a name, as documented
     __table_args__ = (Index("ix_run_need_needs", "needs_id"),)

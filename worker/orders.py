@@ -20,7 +20,7 @@ class _Order(BaseModel):
 
 
 class TrainOrder(_Order):
-    """One training, and the finished runs that its plan says it needs."""
+    """One training, and the finished runs that had to succeed before it."""
 
     task: Literal["train"] = "train"
     training: Training

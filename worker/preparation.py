@@ -12,6 +12,7 @@ from fmx_store import jobs
 from fmx_store.artifacts import artifacts_of_runs
 from fmx_store.claims import Claim
 from fmx_store.metrics import read_histories
+from fmx_store.needs import list_needed
 from fmx_store.settings import Settings
 from fmx_store.states import Role, State
 from fmx_store.tables import Artifact, Run
@@ -37,7 +38,7 @@ def _training(context: Context, claim: Claim, scratch: Scratch) -> TrainOrder:
         {
             "folder": scratch.artifacts,
             "training": claim.run.training,
-            "needed": _collect(context, jobs.list_needed(context.db, claim.run.id), scratch),
+            "needed": _collect(context, list_needed(context.db, claim.run.id), scratch),
             "device": claim.run.device if context.hardware == "cuda" else "cpu",
             "num_threads": num_threads(settings),
             "sources": DataSources(

@@ -55,7 +55,7 @@ def _draw_pair(spec: Q4Spec, sweep: Mapping[Start, Runs], qualifier: str) -> Lin
         for outcome in by_seed.values()
     ]  # fmt: skip
     return Lines(
-        title=f"Perceptrons with and without pre-training: {encoder}{qualifier}",
+        title=f"With and without pre-training: {encoder}{qualifier}",
         subtitle=" · ".join([
             shared.name_data(spec.dataset, spec.half),
             _name_mlp(spec.own_mlp if is_own else spec.mlp),
@@ -139,7 +139,7 @@ def _describe(spec: Q4Spec, outcomes: Outcomes, *further: str) -> str:
 
 def _say_error(outcome: RunOutcome) -> str:
     collapsed = ", collapsed" if outcome.summary["collapsed"] else ""
-    return f"mean squared error {outcome.summary['train_mse']:.4f}{collapsed}"
+    return f"error {outcome.summary['train_mse']:.4f}{collapsed}"
 
 
 def _draw_reconstructions(
@@ -180,18 +180,26 @@ def _name_components(summary: Mapping[str, Any]) -> tuple[str, str]:
     shares: Sequence[float | None] = summary.get("code_explained") or (None, None)
     first, second = (
         f"{ordinal} principal component of the code"
-        + (f" ({share:.0%} of its variance)" if share is not None else "")
+        + (f" ({_say_share(share)} of its variance)" if share is not None else "")
         for ordinal, share in zip(("first", "second"), shares, strict=True)
     )
     return first, second
 
 
+def _say_share(share: float) -> str:
+    """A share that is not quite none or all is said to be so."""
+    if round(100 * share) in {0, 100} and not share.is_integer():
+        return "under 1%" if share < 1 / 2 else "over 99%"
+    return f"{share:.0%}"
+
+
 def _draw_curves(spec: Q4Spec, whose: Whose, outcomes: Outcomes, qualifier: str) -> Drawing:
     """Errors by epoch; the best epoch is the one with the lowest training error."""
     title = f"Mean squared error by epoch: {_name(whose, spec)}{qualifier}"
+    several = ["bold: mean", "dots: best epochs"] if len(outcomes) > 1 else []
     recipe = Curves(
         title=title,
-        subtitle=_describe(spec, outcomes),
+        subtitle=_describe(spec, outcomes, *several),
         quantity="mean squared error",
         curves=shared.make_curves(outcomes, "loss"),
     )

@@ -15,6 +15,7 @@ from fmx_ml.plots.tiles import strip
 
 _LEFT, _PICTURE, _NAMES, _RIGHT = 0.2, 1.35, 1.15, 0.2  # inches from left to right
 _TOP, _BOTTOM, _GAP = 0.2, 0.45, 0.1  # inches; above the maps stand their numbers
+_NAME_HEIGHT = 0.5  # inches of a layer's name and what is below it
 _MAX_SIDE = 0.82  # inches of a map
 _WHITE = 255
 
@@ -24,7 +25,8 @@ def draw_feature_maps(recipe: FeatureMaps) -> Figure:
     tensors = load_file(recipe.maps)
     space = PAGE_WIDTH - _LEFT - _PICTURE - _NAMES - _RIGHT
     side = min(_MAX_SIDE, space / recipe.count - _GAP)
-    rows = max(_PICTURE, len(recipe.layers) * (side + _GAP))
+    step = max(side, _NAME_HEIGHT) + _GAP
+    rows = max(_PICTURE, len(recipe.layers) * step)
     height = HEADER_INCHES + _TOP + rows + _BOTTOM
     figure = make_figure(PAGE_WIDTH, height, recipe.title, recipe.subtitle)
     top = height - HEADER_INCHES - _TOP
@@ -33,7 +35,7 @@ def draw_feature_maps(recipe: FeatureMaps) -> Figure:
     picture.set_title("picture", fontsize=SMALL, color=MUTED, pad=4)
     for row, layer in enumerate(recipe.layers):
         maps_CHW = tensors[layer][recipe.index]
-        bottom = top - row * (side + _GAP) - side
+        bottom = top - row * step - side
         _draw_layer(figure, maps_CHW[: recipe.count], bottom, side, numbered=row == 0)
         _name_layer(figure, layer, maps_CHW, bottom + side / 2)
     figure.text(

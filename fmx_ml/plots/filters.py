@@ -30,12 +30,14 @@ from fmx_ml.plots.style import (
 from fmx_ml.plots.tiles import lay_tiles, middles, strip
 
 _COLOURS = LinearSegmentedColormap.from_list("weights", [TRAIN_COLOUR, "white", VAL_COLOUR])
-_MAX_SIDE, _MIN_SIDE = 0.5, 0.12  # inches of a filter
+_MAX_SIDE, _MIN_SIDE = 0.6, 0.12  # inches of a filter
 _MAX_BLOCK_HEIGHT = 4.8  # inches, if the filters are not too many
 _MAX_COLUMNS, _MAX_FILTERS = 40, 2400  # so that one can still be seen
 _LEFT, _RIGHT, _BOTTOM, _TOP = 0.2, 1.15, 0.5, 0.4  # inches; below the header input channels
 _NUMBERS = 0.5  # inches left of a block, for the output channels
 _ROW_STEP, _COLUMN_STEP = 0.14, 0.24  # inches from number to number at least
+_MIN_BAR, _MAX_BAR = 0.5, 1.6  # inches of the bar of colours
+_LEAST_LEFT = 1.8  # inches, so that the bar's name is clear of the channels'
 _TALL = 1.1  # inches that a block needs beside "output channel"
 _UNEVEN = 0.8  # what a last block with fewer rows is worth
 _GAP = 1  # pixels between filters
@@ -56,7 +58,7 @@ def draw_filters(recipe: Filters) -> Figure:
     shown_OIKK = _choose(weights_OIKK, recipe.per_channel)
     outputs, inputs = shown_OIKK.shape[:2]
     layout = _arrange(outputs, inputs)
-    height = HEADER_INCHES + _TOP + layout.rows * layout.side + _BOTTOM
+    height = HEADER_INCHES + _TOP + max(layout.rows * layout.side, _MIN_BAR) + _BOTTOM
     figure = make_figure(PAGE_WIDTH, height, recipe.title, recipe.subtitle)
     scale = _scale(shown_OIKK)
     left = _LEFT
@@ -67,7 +69,7 @@ def draw_filters(recipe: Filters) -> Figure:
         axes = place(figure, left + _NUMBERS, bottom, across, down)
         _draw_block(axes, block_OIKK, first, scale, layout.side)
         left += _NUMBERS + across
-    _say_scale(figure, scale, left + 0.3, height - HEADER_INCHES - _TOP)
+    _say_scale(figure, scale, max(left + 0.3, _LEAST_LEFT), height - HEADER_INCHES - _TOP)
     _describe(figure, weights_OIKK, shown_OIKK)
     return figure
 
@@ -131,7 +133,7 @@ def _name_channels(axes: Axes, inputs: int) -> None:
 
 def _say_scale(figure: Figure, scale: Normalize, left: float, top: float) -> None:
     """A bar at the right with the largest weight, 0 and its negative."""
-    largest, height = float(scale.vmax or 1), min(1.6, top - _BOTTOM)
+    largest, height = float(scale.vmax or 1), min(_MAX_BAR, top - _BOTTOM)
     bar = place(figure, left, top - height, 0.13, height)
     colours = ScalarMappable(scale, _COLOURS)
     figure.colorbar(colours, cax=bar)

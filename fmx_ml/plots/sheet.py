@@ -112,12 +112,12 @@ def _share_scales(
             mark_best(loss, panel.loss, 4)
         if panel.accuracy:
             accuracy.set_ylim(low, high)
-            accuracy.yaxis.set_major_locator(MaxNLocator(nbins=4))
+            accuracy.yaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 2.5, 5, 10]))
             mark_best(accuracy, panel.accuracy, 4)
             if max(values_of(panel.accuracy)) < low:
                 accuracy.text(
                     0.5, 0.5, f"all below {low:.2f}", ha="center", va="center", fontsize=SMALL,
-                    transform=accuracy.transAxes,
+                    transform=accuracy.transAxes, backgroundcolor="white",
                 )  # fmt: skip
     if any(min(values_of(curves)) < low for curves in accuracies):
         _note(figure, f"accuracies below {low:.2f} are not shown")
@@ -144,7 +144,7 @@ def _find_range(accuracies: Sequence[Sequence[Curve]]) -> tuple[float, float]:
     best = [fmean(judged(c)[c.best_epoch - 1] for c in curves) for curves in accuracies]
     bottom, high = find_bottom(best), max(values)
     failed = bottom - _FAILED_SPANS * (high - bottom)
-    bottom = max(min(values), min(bottom, *(value for value in best if value > failed)))
+    bottom = max(min(values), min([bottom, *(value for value in best if value > failed)]))
     margin = 0.05 * (high - bottom) or 0.05
     return bottom - margin, high + margin
 

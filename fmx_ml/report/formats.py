@@ -27,8 +27,9 @@ _WORDS = {
     "train": "training",
     "val": "validation",
 }
-_COUNTED = {"epoch", "epochs"}
-_MEASURED = {"accuracy", "error", "loss", "mse", "test", "train", "training", "val", "validation"}
+_MEASURED = {
+    "accuracy", "error", "loss", "mse", "per", "test", "train", "training", "val", "validation",
+}  # fmt: skip
 _CHOSEN = {"decay", "dropout", "momentum", "rate"}  # what a spec says, not what was measured
 
 
@@ -57,7 +58,8 @@ def counts_epochs(name: str) -> bool:
     """Whether a row's or column's name is that of a number of epochs."""
     words = split_words(name.lower().replace(".", " "))
     plain = [word.strip(",") for word in words]
-    return bool(plain) and plain[-1] in _COUNTED and not _MEASURED.intersection(plain)
+    counts = plain[-1:] == ["epoch"] or "epochs" in (*plain[-1:], *plain[:1])
+    return counts and not _MEASURED.intersection(plain)
 
 
 def is_duration(name: str) -> bool:

@@ -79,9 +79,11 @@ def _join_deviations(names: Sequence[str], rows: Sequence[Sequence[Value]]) -> l
     joined: list[_Values] = []
     for i, name in enumerate(names):
         values = [row[i] for row in rows]
+        if rows and all(value is None for value in values):
+            continue
         if joined and name == f"{joined[-1].name}_std" and joined[-1].floats:
             joined[-1] = replace(joined[-1], deviations=values)
-        elif any(value is not None for value in values) or not rows:
+        else:
             joined.append(_Values(name, values))
     return joined
 
@@ -170,7 +172,8 @@ def _format_value(value: Value, name: str, row_name: str, decimals: int, *, is_w
 
 
 def _format_figure(value: float, name: str, row_name: str, decimals: int, *, is_whole: bool) -> str:
-    if formats.counts_epochs(name) or formats.counts_epochs(row_name):
+    may_count = float(value).is_integer() or abs(value) > 1
+    if formats.counts_epochs(name) or (formats.counts_epochs(row_name) and may_count):
         return formats.format_epochs(value)
     if isinstance(value, float) and formats.is_chosen(name):
         return formats.format_chosen(value)

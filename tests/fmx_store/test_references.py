@@ -26,6 +26,7 @@ from fmx_store.claims import Success
 from fmx_store.database import Database, Ring
 from fmx_store.errors import UnfinishedRunError, UnknownRunError
 from fmx_store.jobs import IdempotencyKey
+from fmx_store.needs import list_needed
 from fmx_store.states import State
 from fmx_store.tables import Run
 
@@ -72,7 +73,7 @@ def test_a_named_run_is_taken_over_whether_or_not_reuse_is_asked_for(
     # What needs it is due at once.
     transferred = run_named(db, job.id, "frozen-050-seed-0")
     assert transferred.waiting_for == 0
-    assert [run.id for run in jobs.list_needed(db, transferred.id)] == [taken.id]
+    assert [run.id for run in list_needed(db, transferred.id)] == [taken.id]
     assert (transferred.id, "cpu") in rings
     assert finish_all(db, job.id).state is State.SUCCEEDED
 

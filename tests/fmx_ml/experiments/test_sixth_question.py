@@ -12,12 +12,11 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 ASK = """
-from fastapi.testclient import TestClient
-from api.main import create_app
-with TestClient(create_app(), base_url="http://127.0.0.1") as client:
-    kinds = [item["kind"] for item in client.get("/v1/kinds").json()["items"]]
-    answer = client.post("/v1/jobs/validate", json={"kind": "q6", "preset": "quick"}).json()
-    print(kinds, [run["name"] for run in answer["runs"]])
+from api.kinds import list_kinds
+from api.submissions import check_request
+from fmx_ml.requests import plan
+request = check_request({"kind": "q6", "preset": "quick"})
+print([item.kind for item in list_kinds()], [run.name for run in plan(request)])
 """
 
 

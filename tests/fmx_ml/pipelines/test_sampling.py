@@ -8,6 +8,7 @@ from typing import Any
 import optuna
 import pytest
 from cnn_cases import make_trial
+from pydantic import ValidationError
 
 from fmx_ml.engine.seeding import derive_seed
 from fmx_ml.pipelines.sampling import pick_of_grid, propose
@@ -15,7 +16,7 @@ from fmx_ml.results import RunOutcome
 from fmx_ml.search import Range, Sampling, configure
 from fmx_ml.sinks import EpochMetrics
 
-WIDE = {
+WIDE: dict[str, Any] = {
     "optimiser": ["SGD", "Adam"],
     "learning_rate": {"low": 0.001, "high": 0.1, "log": True},
     "weight_decay": [0.0, 0.01],
@@ -66,7 +67,7 @@ def test_a_grid_has_each_configuration_once() -> None:
     )
     count = 3 * (2 + 1 + 1) * 2 * 3 * 3  # dense layers and weight decays are the report's three
     picked = [pick_of_grid(wanted, 0, number) for number in range(count)]
-    assert len({configure(params) for params in picked}) == count
+    assert len({configure(params).model_dump_json() for params in picked}) == count
     assert all(("momentum" in params) == (params["optimiser"] == "SGD") for params in picked)
     assert picked == [pick_of_grid(wanted, 0, number) for number in range(count)]
     assert pick_of_grid(wanted, 0, count) == picked[0]
@@ -102,7 +103,7 @@ def test_a_grid_too_large_for_any_memory_is_no_trouble() -> None:
         schedule=["constant", "cosine"],
     )
     picked = [params_of(number, wanted) for number in range(100)]
-    assert len({configure(params) for params in picked}) == 100
+    assert len({configure(params).model_dump_json() for params in picked}) == 100
 
 
 @pytest.mark.parametrize("method", ["random", "tpe"])
@@ -127,6 +128,15 @@ def test_proposals_lie_in_the_space(method: str) -> None:
     assert {params["optimiser"] for params in found} == {"SGD", "Adam"}
     assert {params["momentum"] for params in found if "momentum" in params} == {0.0, 0.5, 0.9}
     assert {params["flip"] for params in found} == {False, True}
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high"),
+    [("learning_rate", 0.0, 0.1), ("weight_decay", -0.1, 0.1), ("dropout", 0.1, 1.0)],
+)
+def test_a_range_that_no_training_could_take_is_refused(name: str, low: float, high: float) -> None:
+    with pytest.raises(ValidationError, match="it must"):
+        Sampling.model_validate(search("tpe", **{name: {"low": low, "high": high}}))
 
 
 def finish(wanted: dict[str, Any], count: int) -> list[RunOutcome]:

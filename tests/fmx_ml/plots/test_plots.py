@@ -1,4 +1,5 @@
-import io
+"""Curves, the confusion matrix and the look of every figure."""
+
 from pathlib import Path
 
 import matplotlib as mpl
@@ -7,18 +8,13 @@ import pytest
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
+from plot_cases import assert_readable, texts
 
-from fmx_ml.plots.confusion import draw_confusion
-from fmx_ml.plots.curves import Curve, draw_curves
-from fmx_ml.plots.samples import draw_samples, lay_out
+from fmx_ml.plots.recipes import Confusion, Curve, CurvePair, Curves
+from fmx_ml.plots.render import draw as render
 from fmx_ml.plots.style import make_figure, save, styled
 
 FALLING = [1.5 * 0.9**n + 0.02 for n in range(60)]
-
-
-def texts(figure: Figure) -> str:
-    parts = [*figure.texts, *(text for axes in figure.axes for text in axes.texts)]
-    return "\n".join(text.get_text() for text in parts)
 
 
 def line_values(figure: Figure) -> list[NDArray[np.float64]]:
@@ -26,8 +22,7 @@ def line_values(figure: Figure) -> list[NDArray[np.float64]]:
 
 
 def draw(*curves: Curve, quantity: str = "loss") -> Figure:
-    with styled():
-        return draw_curves(list(curves), title="Title", subtitle="Subtitle", quantity=quantity)
+    return render(Curves(title="Title", subtitle="Subtitle", quantity=quantity, curves=curves))
 
 
 def test_one_run_has_two_lines_and_its_best_epoch() -> None:
@@ -67,10 +62,10 @@ def test_accuracies_start_where_they_flatten_and_say_so() -> None:
 def test_short_and_flat_histories_can_be_drawn(
     values: list[float], quantity: str, tmp_path: Path
 ) -> None:
-    with styled():
-        figure = draw(Curve(values, values, 1), quantity=quantity)
-        save(figure, tmp_path / "figure.png")
+    figure = draw(Curve(values, values, 1), quantity=quantity)
+    save(figure, tmp_path / "figure.png")
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+    assert_readable(figure)
     low, high = figure.axes[0].get_ylim()
     assert low <= min(values) <= max(values) <= high
 
@@ -85,49 +80,77 @@ def test_labels_of_lines_that_meet_stay_apart() -> None:
     assert abs(heights["training"] - heights["validation"]) >= 0.05
 
 
-def test_confusion_shows_every_count_and_recall() -> None:
-    with styled():
-        figure = draw_confusion(
-            [[970, 30], [4.6, 995.4]], ["Coat", "Bag"], title="Title", subtitle="Subtitle"
+def test_what_is_not_validated_has_one_line_and_its_best_epoch() -> None:
+    figure = draw(Curve(FALLING, None, best_epoch=60), quantity="mean squared error")
+    assert_readable(figure)
+    assert "training" in texts(figure)
+    assert "validation" not in texts(figure)
+    assert "best epoch 60: 0.0230" in texts(figure)
+
+
+def test_no_runs_are_said_to_be_none() -> None:
+    assert "nothing to show" in texts(draw())
+
+
+@pytest.mark.parametrize("num_seeds", [1, 3])
+def test_a_pair_has_loss_and_accuracy_side_by_side(num_seeds: int) -> None:
+    rising = [1 - 0.3 * value for value in FALLING]
+    figure = render(
+        CurvePair(
+            title="Title",
+            subtitle="Subtitle",
+            loss=[Curve(FALLING, FALLING, 30)] * num_seeds,
+            accuracy=[Curve(rising, rising, 30)] * num_seeds,
         )
-        figure.savefig(io.BytesIO())
-    for text in ("970", "30", "4.6", "995.4"):
-        assert text in texts(figure)
-    recalls = [
-        label.get_text()
-        for axes in figure.axes[0].child_axes
-        for label in axes.get_yticklabels()  # pyright: ignore[reportAttributeAccessIssue]
-    ]
-    assert recalls == ["97.0%", "99.5%"]
+    )
+    assert_readable(figure)
+    loss, accuracy = figure.axes
+    assert loss.get_position().x1 < accuracy.get_position().x0
+    assert loss.get_position().height == accuracy.get_position().height
+    assert np.allclose(line_values(figure)[0], FALLING)
+    assert np.allclose(np.asarray(accuracy.lines[0].get_ydata(), dtype=float), rising)
+    assert accuracy.get_ylabel() == "accuracy\n(the first epochs lie below)"
+    assert ("best epoch 30, by loss" in texts(figure)) == (num_seeds == 1)
 
 
-def test_samples_are_the_first_of_each_class() -> None:
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (40, 28, 28), dtype=np.uint8)
-    labels = np.arange(40) % 4
-    sheet = lay_out(images, labels, 4)
-    for label in range(4):
-        for column in range(8):
-            top, left = 31 * label, 31 * column
-            tile = sheet[top : top + 28, left : left + 28]
-            assert np.array_equal(tile, images[4 * column + label])
-    assert (sheet[28:31] == 255).all()
+def test_a_best_epoch_below_the_axes_has_no_dot() -> None:
+    late = [0.2, *([0.99] * 30)]
+    axes = draw(Curve(late, late, 1), quantity="accuracy").axes[0]
+    assert axes.get_ylim()[0] > 0.2
+    assert not [line for line in axes.lines if line.get_marker() == "o"]
+
+
+def test_confusion_shows_every_count_and_recall() -> None:
+    figure = render(
+        Confusion(
+            title="Title",
+            subtitle="Subtitle",
+            counts=[[970, 30], [4.6, 995.4]],
+            names=["Coat", "Bag"],
+        )
+    )
+    assert_readable(figure)
+    for text in ("970", "30", "4.6", "995.4", "97.0%", "99.5%"):
+        assert text in texts(figure).splitlines()
+
+
+def test_long_titles_and_subtitles_fit() -> None:
     with styled():
-        figure = draw_samples(images, labels, list("abcd"), title="Title", subtitle="Subtitle")
-    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == list("abcd")
-
-
-def test_a_class_with_few_pictures_leaves_white() -> None:
-    sheet = lay_out(np.zeros((3, 28, 28), dtype=np.uint8), np.array([0, 0, 1]), 2)
-    assert (sheet[:28, 59:] == 255).all()
-    assert (sheet[31:, :28] == 0).all()
+        figure = make_figure(8, 3, "A title of many words, " * 4, "a subtitle · " * 20)
+        assert_readable(figure)
+    title, subtitle = (text.get_text() for text in figure.texts)
+    assert title == "A title of many words, " * 4
+    assert subtitle.count("\n") == 1
+    assert "…" not in subtitle
+    with styled():
+        longer = make_figure(8, 3, "Title", "a subtitle · " * 40)
+    assert longer.texts[1].get_text().endswith("…")
 
 
 @pytest.mark.parametrize("suffix", ["png", "svg"])
 def test_equal_figures_are_equal_files(tmp_path: Path, suffix: str) -> None:
     for name in ("one", "two"):
-        with styled():
-            save(draw(Curve(FALLING, FALLING, 60)), tmp_path / f"{name}.{suffix}")
+        save(draw(Curve(FALLING, FALLING, 60)), tmp_path / f"{name}.{suffix}")
     content = (tmp_path / f"one.{suffix}").read_bytes()
     assert content == (tmp_path / f"two.{suffix}").read_bytes()
     assert b"matplotlib.org" not in content
@@ -135,8 +158,7 @@ def test_equal_figures_are_equal_files(tmp_path: Path, suffix: str) -> None:
 
 
 def test_png_has_the_size_asked_for(tmp_path: Path) -> None:
-    with styled():
-        save(make_figure(5, 3, "Title", "Subtitle"), tmp_path / "figure.png")
+    save(make_figure(5, 3, "Title", "Subtitle"), tmp_path / "figure.png")
     with Image.open(tmp_path / "figure.png") as picture:
         assert picture.size == (800, 480)
 

@@ -49,6 +49,8 @@ def test_a_time_is_in_hours_minutes_and_seconds(seconds: float, text: str) -> No
         ("epochs", True),
         ("best_epoch", True),
         ("q1.best_epoch", True),
+        ("epochs of model 2 until its best", True),
+        ("", False),
         ("test, last epoch", False),
         ("test_loss_last_epoch", False),
         ("epochs_per_second", False),

@@ -32,8 +32,9 @@ def test_a_table_is_set_with_words_and_digits() -> None:
 
 
 def test_empty_columns_are_left_out() -> None:
-    grid = grid_of(["run", "loss", "further"], ["a", 0.5, None], ["b", None, None])
+    grid = grid_of(["run", "loss", "loss_std", "further"], ["a", 0.5, None, None], ["b"])
     assert [column.heading for column in grid.columns] == ["Run", "Loss"]
+    assert [row[1].pad for row in grid.groups[0].rows] == ["", ".0000"]
 
 
 def test_a_table_may_have_no_row_or_rows_that_are_too_short() -> None:
@@ -51,6 +52,11 @@ def test_a_figure_without_a_deviation_stands_in_line_with_those_that_have_one() 
     cells = [row[1] for row in grid.groups[0].rows]
     assert [say(cell) + cell.pad for cell in cells] == ["0.5000 ± 0.1000", "0.6000 ± 0.0000"]
     assert [cell.pad for cell in cells] == ["", " ± 0.0000"]
+
+
+def test_a_share_is_no_number_of_epochs_whatever_its_row_is_called() -> None:
+    grid = grid_of(["figure", "mean"], ["frozen, last epoch", 0.94], ["best epoch", 205.5])
+    assert [row[1] for row in rows_of(grid)] == ["0.9400", "205.5"]
 
 
 def test_values_of_a_spec_seeds_and_times_have_their_own_digits() -> None:

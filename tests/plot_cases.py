@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
@@ -38,6 +39,9 @@ def texts(figure: Figure) -> str:
 
 def labels(axes: Axes, side: str) -> list[str]:
     """The tick labels that can be seen, along x or y."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    settle(figure)
     return [text.get_text() for text in _tick_labels(axes, side)]
 
 
@@ -46,10 +50,12 @@ def assert_readable(figure: Figure) -> None:
     found = settle(figure)
     boxes = [text.get_window_extent() for text in found]
     width, height = figure.bbox.width, figure.bbox.height
+    printed = min(1, 6.7 / figure.bbox_inches.width)  # on A4 between margins
     for text, box in zip(found, boxes, strict=True):
         inside = box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height
         assert inside, f"{text.get_text()!r} is cut off"
-        assert text.get_fontsize() * 6.7 / figure.get_size_inches()[0] >= 7, text.get_text()
+        points = FontProperties(size=text.get_fontsize()).get_size_in_points()
+        assert points * printed >= 7, f"{text.get_text()!r} is too small"
     for (one, box), (other, other_box) in combinations(zip(found, boxes, strict=True), 2):
         overlap = Bbox.intersection(box, other_box)
         if overlap is not None and overlap.width > 1 and overlap.height > 1:
@@ -72,7 +78,7 @@ def _visible_texts(figure: Figure) -> Iterator[Text]:
 def _all_axes(figure: Figure) -> Iterator[Axes]:
     for axes in figure.axes:
         yield axes
-        yield from (child for child in axes.child_axes if isinstance(child, Axes))
+        yield from axes.child_axes  # pyright: ignore[reportReturnType] - a second axis is one too
 
 
 def _tick_labels(axes: Axes, side: str) -> Iterator[Text]:
