@@ -136,7 +136,7 @@ def test_proposals_lie_in_the_space(method: str) -> None:
 )
 def test_a_range_that_no_training_could_take_is_refused(name: str, low: float, high: float) -> None:
     with pytest.raises(ValidationError, match="it must"):
-        Sampling.model_validate(search("tpe", **{name: {"low": low, "high": high}}))
+        Sampling.model_validate({"space": {name: {"low": low, "high": high}}})
 
 
 def finish(wanted: dict[str, Any], count: int) -> list[RunOutcome]:
