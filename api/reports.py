@@ -57,7 +57,7 @@ def choose_jobs(services: Services, asked: str | None) -> list[Job]:
 
 def _choose_newest(services: Services) -> list[Job]:
     newest = [
-        page.items[0]
+        jobs.require_job(services.db, page.items[0].id)  # with its results, which a list is without
         for kind in KINDS
         if (page := jobs.list_jobs(services.db, kind=kind, state=State.SUCCEEDED, limit=1)).items
     ]

@@ -158,9 +158,7 @@ def _fail_dependents(session: Session, job: Job, failed: Run) -> list[str]:
     """Fails the queued trainings that need a run, directly or through others; answers their ids."""
     error = {"code": "dependency_failed", "message": f"run {failed.name} did not succeed"}
     query = select(Run).where(
-        col(Run.id).in_(find_waiting(failed.id)),
-        Run.state == State.QUEUED,
-        Run.role == Role.TRAINING,
+        col(Run.id).in_(find_waiting(session, failed)), Run.state == State.QUEUED
     )
     found = session.exec(query.order_by(col(Run.position)).options(*LIGHT)).all()
     for run in found:

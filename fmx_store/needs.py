@@ -5,13 +5,15 @@ needs of a thousand trials. What a need's own needs imply is not written, and fo
 from row to row.
 """
 
-from collections.abc import Collection, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 
-from sqlmodel import col, select
-from sqlmodel.sql.expression import SelectOfScalar
+from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import Select
 
 from fmx_ml.trainings import PlannedRun
 from fmx_store.database import Database
+from fmx_store.states import Role
 from fmx_store.tables import Run, RunNeed
 
 
@@ -35,18 +37,40 @@ def reduce_needs(planned: Sequence[PlannedRun], done: Collection[str]) -> dict[s
     return reduced
 
 
-def list_needed(db: Database, run_id: str) -> Sequence[Run]:
+def list_needed(db: Database, run: Run) -> Sequence[Run]:
     """The runs that must have succeeded before a run, directly or through others, as planned."""
-    needed = select(RunNeed.needs_id).where(RunNeed.run_id == run_id).cte(recursive=True)
-    theirs = select(RunNeed.needs_id).join(needed, col(RunNeed.run_id) == needed.c.needs_id)
-    needed = needed.union(theirs)
-    query = select(Run).join(needed, col(Run.id) == needed.c.needs_id).order_by(col(Run.position))
     with db.read() as session:
-        return session.exec(query).all()
+        needs = defaultdict[str, list[str]](list)
+        for run_id, needs_id in session.exec(_needs_of(run.job_id)):
+            needs[run_id].append(needs_id)
+        query = select(Run).where(col(Run.id).in_(_follow(needs, run.id)))
+        return session.exec(query.order_by(col(Run.position))).all()
 
 
-def find_waiting(run_id: str) -> SelectOfScalar[str]:
-    """A query for the runs that wait for a run, directly or through others."""
-    found = select(RunNeed.run_id).where(RunNeed.needs_id == run_id).cte(recursive=True)
-    theirs = select(RunNeed.run_id).join(found, col(RunNeed.needs_id) == found.c.run_id)
-    return select(found.union(theirs).c.run_id)
+def find_waiting(session: Session, run: Run) -> set[str]:
+    """The trainings that wait for a run, directly or through others."""
+    waiting = defaultdict[str, list[str]](list)
+    for run_id, needs_id in session.exec(_needs_of(run.job_id)):
+        waiting[needs_id].append(run_id)
+    return _follow(waiting, run.id)
+
+
+def _needs_of(job_id: str) -> Select[str, str]:
+    """A query for the needs of a job's trainings.
+
+    All at once: a recursive query goes through the whole table at each step where the database has
+    no statistics yet.
+    """
+    needs = select(RunNeed.run_id, RunNeed.needs_id).join(Run, col(Run.id) == col(RunNeed.run_id))
+    return needs.where(Run.job_id == job_id, Run.role == Role.TRAINING)
+
+
+def _follow(edges: Mapping[str, Sequence[str]], start: str) -> set[str]:
+    """All that the edges lead to from a run."""
+    found: set[str] = set()
+    ahead = [start]
+    while ahead:
+        new = set(edges.get(ahead.pop(), ())) - found
+        found |= new
+        ahead += new
+    return found

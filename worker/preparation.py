@@ -38,7 +38,7 @@ def _training(context: Context, claim: Claim, scratch: Scratch) -> TrainOrder:
         {
             "folder": scratch.artifacts,
             "training": claim.run.training,
-            "needed": _collect(context, list_needed(context.db, claim.run.id), scratch),
+            "needed": _collect(context, list_needed(context.db, claim.run), scratch),
             "device": claim.run.device if context.hardware == "cuda" else "cpu",
             "num_threads": num_threads(settings),
             "sources": DataSources(

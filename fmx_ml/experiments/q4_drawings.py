@@ -55,7 +55,7 @@ def _draw_pair(spec: Q4Spec, sweep: Mapping[Start, Runs], qualifier: str) -> Lin
         for outcome in by_seed.values()
     ]  # fmt: skip
     return Lines(
-        title=f"With and without pre-training: {encoder}{qualifier}",
+        title=f"Pre-training by {encoder}{qualifier}",
         subtitle=" · ".join([
             shared.name_data(spec.dataset, spec.half),
             _name_mlp(spec.own_mlp if is_own else spec.mlp),

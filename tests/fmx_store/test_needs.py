@@ -76,9 +76,9 @@ def test_a_search_of_many_trials_makes_few_rows(db: Database) -> None:
     job = jobs.submit(db, asked, 100).job
     with db.read() as session:
         assert len(session.exec(select(RunNeed)).all()) == 36 * 4 + 40
-    ids = {run.name: run.id for run in jobs.list_runs(db, job.id)}
-    for run in planned:
-        assert [needed.name for needed in list_needed(db, ids[run.name])] == list(run.needs)
+    runs = {run.name: run for run in jobs.list_runs(db, job.id)}
+    for p in planned:
+        assert [needed.name for needed in list_needed(db, runs[p.name])] == list(p.needs)
     check_record(db)
 
 
@@ -117,6 +117,6 @@ def test_a_failed_trial_fails_those_that_learn_from_it(db: Database) -> None:
 
 def test_a_chain_is_given_all_that_it_builds_on(db: Database) -> None:
     job = submit_plan(db, {"a": (), "b": ("a",), "lone": (), "c": ("b",)})
-    needed = list_needed(db, run_named(db, job.id, "c").id)
+    needed = list_needed(db, run_named(db, job.id, "c"))
     assert [run.name for run in needed] == ["a", "b"]
-    assert list_needed(db, run_named(db, job.id, "lone").id) == []
+    assert list_needed(db, run_named(db, job.id, "lone")) == []

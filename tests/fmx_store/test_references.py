@@ -73,7 +73,7 @@ def test_a_named_run_is_taken_over_whether_or_not_reuse_is_asked_for(
     # What needs it is due at once.
     transferred = run_named(db, job.id, "frozen-050-seed-0")
     assert transferred.waiting_for == 0
-    assert [run.id for run in list_needed(db, transferred.id)] == [taken.id]
+    assert [run.id for run in list_needed(db, transferred)] == [taken.id]
     assert (transferred.id, "cpu") in rings
     assert finish_all(db, job.id).state is State.SUCCEEDED
 

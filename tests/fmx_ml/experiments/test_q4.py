@@ -577,6 +577,17 @@ class TestFigures:
         assert "30%" in recipe.y_label
         assert recipe.names[9] == "Ankle boot"
 
+    def test_a_share_that_is_almost_all_is_not_called_all(self) -> None:
+        def explain(outcome: RunOutcome) -> RunOutcome:
+            summary = outcome.summary | {"code_explained": [0.9999, 0.0001]}
+            return outcome.model_copy(update={"summary": summary})
+
+        drawings = collate_job(**SPEC, change=explain).drawings
+        recipe = next(d.pictures[d.number] for d in drawings if d.number == "code-space-own")
+        assert isinstance(recipe, CodeSpace)
+        assert "over 99%" in recipe.x_label
+        assert "under 1%" in recipe.y_label
+
     def test_the_grids_best_is_drawn_once(self) -> None:
         grid = SPEC["grid"] | {"batch_sizes": [32], "learning_rates": [0.01]}
         results = collate_job(**SPEC | {"grid": grid})
