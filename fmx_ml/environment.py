@@ -15,6 +15,7 @@ _PACKAGES = (
     "numpy",
     "onnx",
     "onnxruntime",
+    "optuna",
     "safetensors",
     "matplotlib",
     "pydantic",

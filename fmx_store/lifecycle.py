@@ -14,7 +14,7 @@ from sqlmodel import Session, col, delete, select, update
 from fmx_store.database import Ring
 from fmx_store.errors import NotFoundError
 from fmx_store.ids import is_id
-from fmx_store.needs import find_waiting
+from fmx_store.needs import find_dependents
 from fmx_store.states import (
     ACTIVE,
     COLLATION_TRANSITIONS,
@@ -158,7 +158,7 @@ def _fail_dependents(session: Session, job: Job, failed: Run) -> list[str]:
     """Fails the queued trainings that need a run, directly or through others; answers their ids."""
     error = {"code": "dependency_failed", "message": f"run {failed.name} did not succeed"}
     query = select(Run).where(
-        col(Run.id).in_(find_waiting(session, failed)), Run.state == State.QUEUED
+        col(Run.id).in_(find_dependents(session, failed)), Run.state == State.QUEUED
     )
     found = session.exec(query.order_by(col(Run.position)).options(*LIGHT)).all()
     for run in found:

@@ -17,7 +17,7 @@ from fmx_store import artifacts, claims
 from fmx_store.blobs import BlobStore
 from fmx_store.claims import Heartbeat
 from fmx_store.database import Database, Ring
-from fmx_store.lifecycle import queue_of
+from fmx_store.lifecycle import LIGHT, queue_of
 from fmx_store.settings import Settings
 from fmx_store.states import State
 from fmx_store.tables import Run, now
@@ -40,6 +40,7 @@ def find_waiting(db: Database, older_than_seconds: float) -> list[Ring]:
         )
         .order_by(col(Run.priority).desc(), col(Run.job_id), col(Run.position))
         .limit(ANNOUNCE_AT_MOST)
+        .options(*LIGHT)
     )
     with db.read() as session:
         if session.exec(query.limit(1)).first() is None:

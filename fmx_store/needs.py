@@ -47,7 +47,7 @@ def list_needed(db: Database, run: Run) -> Sequence[Run]:
         return session.exec(query.order_by(col(Run.position))).all()
 
 
-def find_waiting(session: Session, run: Run) -> set[str]:
+def find_dependents(session: Session, run: Run) -> set[str]:
     """The trainings that wait for a run, directly or through others."""
     waiting = defaultdict[str, list[str]](list)
     for run_id, needs_id in session.exec(_needs_of(run.job_id)):
