@@ -280,7 +280,15 @@ VALIDATION: dict[str, Any] = {
     "preset": "quick",
     "spec": _REQUEST["spec"],
     "spec_hash": _SHA256,
-    "runs": [{"name": "seed-0", "params": _TRAINING, "max_epochs": 15, "needs": []}],
+    "runs": [
+        {
+            "name": "seed-0",
+            "params": _TRAINING,
+            "max_epochs": 15,
+            "needs": [],
+            "taken_from": None,
+        }
+    ],
     "estimate": {
         "epochs_at_most": 15,
         "seconds_at_most": None,

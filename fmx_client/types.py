@@ -286,6 +286,7 @@ class PlannedRun(Answered):
     params: dict[str, Any] = {}
     max_epochs: int | None = None
     needs: list[str] = []
+    taken_from: str | None = None  # a finished run whose results are taken over
 
 
 class Estimate(Answered):

@@ -119,7 +119,7 @@ class PlannedRun(Frozen):
     `taken_from` is the id of a finished run of an equal training whose results are taken over.
     """
 
-    name: str
+    name: Annotated[str, Field(pattern="^[a-z0-9-]{1,128}$")]  # its files' folder has it too
     training: Training
     needs: tuple[str, ...] = ()
     taken_from: str | None = None
