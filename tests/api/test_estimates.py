@@ -79,3 +79,16 @@ def test_frozen_layers_and_learning_ones_differ(service: Service) -> None:
     assert known == pytest.approx(EPOCHS * mean * (3 * 80_000 + 42_500))
     assert seconds_with(["fine_tune"]) == pytest.approx(known)
     assert seconds_with(["frozen"]) is None
+
+
+def test_autoencoders_and_perceptrons_have_paces_too(service: Service) -> None:
+    request = {"kind": "q4", "preset": "quick"}
+    before = service.client.post("/v1/jobs/validate", json=request).json()
+    assert before["estimate"]["seconds_at_most"] is None
+    service.client.post("/v1/jobs", json=request)
+    for _ in before["runs"]:
+        service.train_one()
+    service.collate({})
+    after = service.client.post("/v1/jobs/validate", json=request).json()
+    assert after["estimate"]["epochs_at_most"] == sum(run["max_epochs"] for run in after["runs"])
+    assert after["estimate"]["seconds_at_most"] > 0
