@@ -41,6 +41,36 @@ JOB_REQUESTS: dict[str, dict[str, Any]] = {
             },
         },
     },
+    "table 3": {
+        "summary": "Q2: the report's ten configurations, three seeds each",
+        "value": {"kind": "q2", "spec": {"seeds": [0, 1, 2]}},
+    },
+    "search": {
+        "summary": "Q2: a search over a space of one's own",
+        "value": {
+            "kind": "q2",
+            "spec": {
+                "max_epochs": 30,
+                "search": {
+                    "method": "tpe",
+                    "trials": 20,
+                    "space": {"conv_layers": [2, 4], "batch_norm": [True], "flip": [True]},
+                },
+            },
+        },
+    },
+    "filters": {
+        "summary": "Q3: filters and feature maps, a smoke version",
+        "value": {"kind": "q3", "preset": "quick"},
+    },
+    "pre-training": {
+        "summary": "Q4: a perceptron with plain logits",
+        "value": {"kind": "q4", "spec": {"mlp": {"model": {"output": "logits"}}}},
+    },
+    "transfer": {
+        "summary": "Q5: transfer at a few fractions",
+        "value": {"kind": "q5", "spec": {"fractions": [5, 25, 90]}},
+    },
 }
 
 _REQUEST = parse_request({"kind": "q1", "preset": "quick"}).model_dump(mode="json")

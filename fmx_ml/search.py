@@ -4,7 +4,7 @@ A dimension is a list of choices or, where it is a number, a range. What is not 
 default, so the default space is the report's and a wider one says how it is wider.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import product
 from typing import Annotated, Any, Literal, Self
 
@@ -92,12 +92,17 @@ class GridSpec(_Dimensions):
     weight_decay: Annotated[tuple[_Decay, ...], _Choices] = (0.0,)
     dropout: Annotated[tuple[_Share, ...], _Choices] = (0.0,)
 
-    def configurations(self) -> Iterator[CnnConfiguration]:
-        """Each combination, the last list's values varying fastest."""
+    def configurations(self) -> tuple[CnnConfiguration, ...]:
+        """Each combination once, the last list's values varying fastest.
+
+        Combinations that differ in nothing that is trained (a momentum of Adam) are one.
+        """
         dimensions = self.dimensions()
         choices = [d for d in dimensions.values() if not isinstance(d, Range)]
-        for values in product(*choices):
-            yield configure(dict(zip(dimensions, values, strict=True)))
+        found = (
+            configure(dict(zip(dimensions, values, strict=True))) for values in product(*choices)
+        )
+        return tuple(dict.fromkeys(found))
 
 
 class SearchSpace(_Dimensions):

@@ -98,7 +98,7 @@ class Q2Spec(CommonSpec):
     def configurations(self) -> tuple[CnnConfiguration, ...]:
         """What is compared; a search's configurations are not known before it runs."""
         if self.grid is not None:
-            return tuple(self.grid.configurations())
+            return self.grid.configurations()
         return self.models or ()
 
 
