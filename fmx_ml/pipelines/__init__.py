@@ -1,6 +1,7 @@
 """The pipelines: one run each, from its training to the files and the summary it leaves (torch)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from fmx_ml.data.sources import DataSources
@@ -49,3 +50,41 @@ def train(
                 summary = run_trial(training, sink, sources, chosen, needed)
         summary["environment"]["threads"] = count
         return summary
+
+
+@dataclass(frozen=True)
+class Member:
+    """A training of a pack, where its metrics and files go, and the finished runs it needs."""
+
+    training: Training
+    sink: Sink
+    needed: Sequence[NeededRun] = ()
+
+
+def train_pack(
+    members: Sequence[Member],
+    *,
+    sources: DataSources,
+    device: str,
+    num_threads: int | None = None,
+    ended: Callable[[int, dict[str, Any] | Exception], None],
+) -> None:
+    """Trains all members, together where that is faster; each ends by itself.
+
+    `ended` is told of each member, by its place in `members`, as soon as it has ended: its summary,
+    or the error that ended it, one of those that `train` raises or one that nobody foresaw. A
+    member whose sink wants an end is stopped alone; the others go on.
+    """
+    for place, member in enumerate(members):
+        try:
+            outcome: dict[str, Any] | Exception = train(
+                member.training,
+                member.sink,
+                sources=sources,
+                device=device,
+                num_threads=num_threads,
+                needed=member.needed,
+            )
+        except Exception as error:  # noqa: BLE001 - told, and the others go on
+            outcome = error
+        ended(place, outcome)
