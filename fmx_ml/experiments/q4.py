@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from fmx_ml.experiments import q4_autoencoders, q4_drawings, q4_tables, shared
+from fmx_ml.experiments import q4_autoencoders, q4_drawings, q4_tables, shared, sweeps
 from fmx_ml.experiments.q4_autoencoders import Whose
 from fmx_ml.experiments.q4_spec import (
     REPORT_STRUCTURE,
@@ -263,15 +263,9 @@ def _find_trained(
 
 
 def gather(job: Finished[Q4Spec]) -> Sweep:
-    """The finished perceptrons by start, percent and seed; what has none is not in it."""
-    by_name = {outcome.name: outcome for outcome in job.outcomes}
-    sweep: Sweep = {}
-    for start in LABELS:
-        for percent in job.spec.fractions:
-            for seed in job.spec.seeds:
-                if (outcome := by_name.get(name_run(start, percent, seed))) is not None:
-                    sweep.setdefault(start, {}).setdefault(percent, {})[seed] = outcome
-    return sweep
+    """The finished perceptrons of each start, by percent and seed."""
+    spec = job.spec
+    return sweeps.gather(job.outcomes, LABELS, spec.fractions, spec.seeds, name_run)
 
 
 QUESTION = Question(

@@ -4,16 +4,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fmx_ml.data.classes import CLASS_NAMES, class_name
-from fmx_ml.experiments import q4_autoencoders, shared
+from fmx_ml.experiments import q4_autoencoders, shared, sweeps
 from fmx_ml.experiments.q4_autoencoders import Encoders, Whose
 from fmx_ml.experiments.q4_spec import MlpConfiguration, Q4Spec, say_sizes
 from fmx_ml.experiments.q4_tables import PARTS, Runs, Start, Sweep
 from fmx_ml.experiments.shared import Outcomes
 from fmx_ml.files import CODES_FILE, RECONSTRUCTIONS_FILE
-from fmx_ml.plots.recipes import CodeSpace, Curves, Lines, Recipe, Reconstructions, Series
-from fmx_ml.questions import Cell, Drawing, Finished, Numbers
+from fmx_ml.plots.recipes import CodeSpace, Curves, Lines, Recipe, Reconstructions
+from fmx_ml.questions import Drawing, Finished
 from fmx_ml.results import RunOutcome
 
+_NUMBERS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "test_loss",
+            "test_accuracy")  # fmt: skip
 _SHOWN = ("train", "val")  # figure 16 has no test accuracy
 _PICTURES: dict[str, tuple[Start, Start]] = {
     "figure-16-accuracy": ("random", "report"),
@@ -42,7 +44,7 @@ def draw_sweep(job: Finished[Q4Spec], sweep: Sweep, qualifier: str) -> list[Draw
             number="16",
             title=f"Accuracy against the share of the training pictures{qualifier}",
             pictures=pictures,
-            numbers={"figure-16": _list_numbers(sweep)},
+            numbers={"figure-16": sweeps.list_numbers(sweep, _NUMBERS)},
         )
     ]
 
@@ -50,22 +52,24 @@ def draw_sweep(job: Finished[Q4Spec], sweep: Sweep, qualifier: str) -> list[Draw
 def _draw_pair(spec: Q4Spec, sweep: Mapping[Start, Runs], qualifier: str) -> Lines:
     is_own = "own" in sweep or "own_random" in sweep
     encoder = f"{q4_autoencoders.name_encoder('own' if is_own else 'report', spec)} encoder"
-    outcomes = [
-        outcome for runs in sweep.values() for by_seed in runs.values()
-        for outcome in by_seed.values()
-    ]  # fmt: skip
     return Lines(
         title=f"Pre-training by {encoder}{qualifier}",
         subtitle=" · ".join([
             shared.name_data(spec.dataset, spec.half),
             _name_mlp(spec.own_mlp if is_own else spec.mlp),
             f"{spec.sweep_epochs} epochs",
-            shared.name_seeds(outcomes),
+            shared.name_seeds(sweeps.list_outcomes(sweep)),
         ]),
         x_label="share of the training pictures (%)",
         y_label="accuracy of the best epoch",
         series=[
-            _make_series(runs, part, label=f"{_SHORT_LABELS[start]}, {PARTS[part]}", group=group)
+            sweeps.make_series(
+                runs,
+                f"{part}_accuracy",
+                label=f"{_SHORT_LABELS[start]}, {PARTS[part]}",
+                group=group,
+                dashed=part == "train",
+            )
             for group, (start, runs) in enumerate(sweep.items())
             for part in _SHOWN
         ],
@@ -78,35 +82,6 @@ def _name_mlp(mlp: MlpConfiguration) -> str:
         shared.name_optimiser(mlp.optimiser),
         f"batch {mlp.batch_size}",
     ])  # fmt: skip
-
-
-def _make_series(runs: Runs, part: str, *, label: str, group: int) -> Series:
-    """One line, validation solid and training dashed, where every seed of it has finished."""
-    seeds = sorted({seed for by_seed in runs.values() for seed in by_seed})
-    whole = {percent: by_seed for percent, by_seed in runs.items() if len(by_seed) == len(seeds)}
-    return Series(
-        label=label,
-        x=[float(percent) for percent in whole],
-        y=[
-            [by_seed[seed].summary[f"{part}_accuracy"] for by_seed in whole.values()]
-            for seed in seeds
-        ],
-        group=group,
-        dashed=part == "train",
-    )
-
-
-def _list_numbers(sweep: Sweep) -> Numbers:
-    """A row a run."""
-    figures = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "test_loss",
-               "test_accuracy")  # fmt: skip
-    rows: list[list[Cell]] = [
-        [start, percent, seed, outcome.name, *(outcome.summary[name] for name in figures)]
-        for start, runs in sweep.items()
-        for percent, by_seed in runs.items()
-        for seed, outcome in by_seed.items()
-    ]
-    return Numbers(["start", "percent", "seed", "run", *figures], rows)
 
 
 def draw_encoders(job: Finished[Q4Spec], encoders: Encoders, qualifier: str) -> list[Drawing]:

@@ -5,18 +5,18 @@ from collections.abc import Mapping
 from statistics import fmean
 from typing import Literal
 
-from fmx_ml.experiments import shared
+from fmx_ml.experiments import shared, sweeps
 from fmx_ml.experiments.q4_spec import FinalSpec, Q4Spec
 from fmx_ml.experiments.shared import Outcomes
+from fmx_ml.experiments.sweeps import Runs
 from fmx_ml.published import Published, require_published
 from fmx_ml.questions import Cell
-from fmx_ml.results import Comparison, RunOutcome, Spread, Table, mean_interval, spread
+from fmx_ml.results import Comparison, Spread, Table
 from fmx_ml.specs import MlpSpec, Preset
 from fmx_ml.trainings import MlpTraining
 
 Start = Literal["random", "report", "own_random", "own"]
-Runs = dict[int, dict[int, RunOutcome]]  # by percent and seed
-Sweep = dict[Start, Runs]
+Sweep = Mapping[Start, Runs]
 
 LABELS: dict[Start, str] = {
     "random": "random weights",
@@ -138,88 +138,34 @@ def tabulate_sweep(sweep: Sweep, spec: Q4Spec, qualifier: str) -> list[Table]:
     if not sweep:
         return []
     return [
-        Table(
-            name="shares",
-            title=f"Every start at every share of the training pictures{qualifier}",
-            columns=["percent", "start", "runs",
-                     *(column for name in _FIGURES for column in (name, f"{name}_std"))],
-            rows=_tell_sweep(sweep),
-            note=f"{spec.sweep_epochs} epochs each; figures of the epoch with the lowest "
-            "validation loss. Pictures of a smaller share are among those of a larger one "
-            "(erratum 20). The encoder's weights are copies (erratum 23).",
+        sweeps.tabulate_shares(
+            sweep,
+            LABELS,
+            _FIGURES,
+            qualifier,
+            f"{spec.sweep_epochs} epochs each; figures of the epoch with the lowest validation "
+            "loss. Pictures of a smaller share are among those of a larger one (erratum 20). The "
+            "encoder's weights are copies (erratum 23).",
         ),
-        *_tabulate_differences(sweep, qualifier),
+        *sweeps.tabulate_differences(
+            sweep,
+            PAIRS,
+            LABELS,
+            _FIGURES,
+            f"What pre-training adds{qualifier}",
+            "Pre-trained minus random weights, in pairs with the same seed, pictures and order.",
+        ),
         *_tabulate_statements(sweep, qualifier),
-    ]  # fmt: skip
-
-
-def _tell_sweep(sweep: Sweep) -> list[list[Cell]]:
-    rows: list[list[Cell]] = []
-    for percent in _list_percents(sweep):
-        for start, runs in sweep.items():
-            if outcomes := list(runs.get(percent, {}).values()):
-                cells = [cell for name in _FIGURES for cell in shared.tell_spread(outcomes, name)]
-                rows.append([percent, LABELS[start], len(outcomes), *cells])
-    return rows
-
-
-def _list_percents(sweep: Sweep) -> list[int]:
-    return sorted({percent for runs in sweep.values() for percent in runs})
-
-
-def pair_up(sweep: Sweep, base: Start, start: Start, figure: str) -> dict[int, Spread]:
-    """The encoder's weights minus random ones, seed by seed, by share."""
-    differences: dict[int, Spread] = {}
-    for percent, ours in sweep.get(start, {}).items():
-        theirs = sweep.get(base, {}).get(percent, {})
-        values = [
-            outcome.summary[figure] - theirs[seed].summary[figure]
-            for seed, outcome in ours.items()
-            if seed in theirs
-        ]
-        if values:
-            differences[percent] = spread(values)
-    return differences
-
-
-def _tabulate_differences(sweep: Sweep, qualifier: str) -> list[Table]:
-    """What the encoder's weights add, and the interval of that mean."""
-    rows: list[list[Cell]] = []
-    found: dict[Start, dict[str, dict[int, Spread]]] = {
-        start: {figure: pair_up(sweep, base, start, figure) for figure in _FIGURES}
-        for base, start in PAIRS
-    }
-    for percent in _list_percents(sweep):
-        for start, by_figure in found.items():
-            gains = [gain[percent] for gain in by_figure.values() if percent in gain]
-            if gains:
-                cells = [cell for gain in gains for cell in _tell_gain(gain)]
-                rows.append([percent, LABELS[start], gains[0].n, *cells])
-    if not rows:
-        return []
-    return [
-        Table(
-            name="differences",
-            title=f"What pre-training adds{qualifier}",
-            columns=["percent", "start", "pairs",
-                     *(column for name in _FIGURES
-                       for column in (name, f"{name}_low", f"{name}_high"))],
-            rows=rows,
-            note="Pre-trained minus random weights, in pairs with the same seed, pictures and "
-            "order. The mean difference lies between low and high with 95% probability; one pair "
-            "has no such interval.",
-        )
-    ]  # fmt: skip
-
-
-def _tell_gain(gain: Spread) -> list[Cell]:
-    return [gain.mean, *(mean_interval(gain) if gain.n > 1 else (None, None))]
+    ]
 
 
 def _tabulate_statements(sweep: Sweep, qualifier: str) -> list[Table]:
     """What section 4.4 says of figure 16, beside what ours says for each encoder."""
     gains: dict[Start, dict[str, dict[int, Spread]]] = {
-        start: {part: pair_up(sweep, base, start, f"{part}_accuracy") for part in ("train", "val")}
+        start: {
+            part: sweeps.pair_up(sweep, base, start, f"{part}_accuracy")
+            for part in ("train", "val")
+        }
         for base, start in PAIRS
     }
     gains = {start: found for start, found in gains.items() if found["val"]}

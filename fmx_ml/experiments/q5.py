@@ -6,16 +6,14 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from fmx_ml.experiments import q5_tables, shared
+from fmx_ml.experiments import q5_tables, shared, sweeps
 from fmx_ml.experiments.q5_tables import LABELS, Start, Sweep
-from fmx_ml.plots.recipes import CurvePair, Lines, Recipe, Series
+from fmx_ml.plots.recipes import CurvePair, Lines, Recipe
 from fmx_ml.questions import (
-    Cell,
     Collation,
     Drawing,
     Finished,
     MisfitError,
-    Numbers,
     Question,
     References,
 )
@@ -282,16 +280,9 @@ def collate(job: Finished[Q5Spec]) -> Collation:
 
 
 def gather(job: Finished[Q5Spec]) -> Sweep:
-    """The finished runs by start, percent and seed; what has none is not in it."""
-    by_name = {outcome.name: outcome for outcome in job.outcomes}
-    sweep: Sweep = {}
-    for start in job.spec.starts:
-        for percent in job.spec.fractions:
-            for seed in job.spec.seeds:
-                outcome = by_name.get(name_run(start, percent, seed))
-                if outcome is not None:
-                    sweep.setdefault(start, {}).setdefault(percent, {})[seed] = outcome
-    return sweep
+    """The finished runs of each start, by percent and seed."""
+    spec = job.spec
+    return sweeps.gather(job.outcomes, spec.starts, spec.fractions, spec.seeds, name_run)
 
 
 def _say_source(job: Finished[Q5Spec]) -> str:
@@ -339,32 +330,26 @@ def _draw_sweep(job: Finished[Q5Spec], sweep: Sweep, qualifier: str) -> list[Dra
         ),
     }
     figures = ("val_loss", "val_accuracy", "test_loss", "test_accuracy")
-    rows: list[list[Cell]] = [
-        [start, percent, seed, outcome.name, *(outcome.summary[name] for name in figures)]
-        for start, by_percent in sweep.items()
-        for percent, by_seed in by_percent.items()
-        for seed, outcome in by_seed.items()
-    ]
-    columns = ["start", "percent", "seed", "run", *figures]
     return [
         Drawing(
             number="20",
             title=f"Three starts against the share of the training pictures{qualifier}",
             pictures=pictures,
-            numbers={"figure-20": Numbers(columns, rows)},
+            numbers={"figure-20": sweeps.list_numbers(sweep, figures)},
         )
     ]
+
+
+_COLOURS: dict[Start, int] = {"random": 0, "frozen": 1, "fine_tune": 2}
 
 
 def _draw_lines(
     job: Finished[Q5Spec], sweep: Sweep, figure: str, label: str, qualifier: str
 ) -> Lines:
-    outcomes = [o for by_percent in sweep.values() for seeds in by_percent.values()
-                for o in seeds.values()]  # fmt: skip
     subtitle = " · ".join([
         shared.name_data(job.spec.dataset, "fm1"),
         shared.describe_configuration(job.spec.best),
-        shared.name_seeds(outcomes),
+        shared.name_seeds(sweeps.list_outcomes(sweep)),
         *(["transfer from another run"] if job.spec.source_run is not None else []),
     ])  # fmt: skip
     return Lines(
@@ -372,36 +357,11 @@ def _draw_lines(
         subtitle=subtitle,
         x_label="share of the training pictures (%)",
         y_label=label,
-        series=[_draw_line(start, by_percent, figure) for start, by_percent in sweep.items()],
+        series=[
+            sweeps.make_series(runs, figure, label=LABELS[start], group=_COLOURS[start])
+            for start, runs in sweep.items()
+        ],
         log_y=figure == "val_loss",
-    )
-
-
-_COLOURS: dict[Start, int] = {"random": 0, "frozen": 1, "fine_tune": 2}
-
-
-def _draw_line(start: Start, by_percent: q5_tables.Runs, figure: str) -> Series:
-    """The line of a start: each of its seeds at the same shares, as many values as can be had.
-
-    Where runs have failed, either the seeds that lack many shares are left out, or the shares that
-    some seeds lack.
-    """
-    values: dict[int, dict[int, float]] = {}
-    for percent, by_seed in by_percent.items():
-        for seed, outcome in by_seed.items():
-            values.setdefault(seed, {})[percent] = outcome.summary[figure]
-    fullest = sorted(values.values(), key=len, reverse=True)
-
-    def common(count: int) -> list[int]:
-        return sorted(set[int].intersection(*(set(line) for line in fullest[:count])))
-
-    num_lines = max(range(len(fullest), 0, -1), key=lambda count: count * len(common(count)))
-    shares = common(num_lines)
-    return Series(
-        label=LABELS[start],
-        x=[float(share) for share in shares],
-        y=[[line[share] for share in shares] for line in fullest[:num_lines]],
-        group=_COLOURS[start],
     )
 
 

@@ -1,25 +1,25 @@
 """The tables of Q5: whole trainings and section 5.5 beside the published, and each start."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from statistics import fmean
 from typing import Literal
 
-from fmx_ml.experiments import shared
+from fmx_ml.experiments import shared, sweeps
 from fmx_ml.experiments.shared import Outcomes
+from fmx_ml.experiments.sweeps import Runs
 from fmx_ml.published import Published, require_published
-from fmx_ml.questions import Cell
-from fmx_ml.results import Comparison, RunOutcome, Table, mean_interval, spread
+from fmx_ml.results import Comparison, RunOutcome, Table
 from fmx_ml.specs import CommonSpec, Preset
 
 Start = Literal["random", "frozen", "fine_tune"]
-Runs = dict[int, dict[int, RunOutcome]]  # by percent and seed
-Sweep = dict[Start, Runs]
+Sweep = Mapping[Start, Runs]
 
 LABELS: dict[Start, str] = {
     "random": "random initialisation",
     "frozen": "frozen transfer",
     "fine_tune": "fine-tuned transfer",
 }
+_PAIRS: tuple[tuple[Start, Start], ...] = (("random", "frozen"), ("random", "fine_tune"))
 BEST_NOTE = "Figures of the epoch with the lowest validation loss, unless another is named."
 TWICE_NOTE = "The report's code tests the last epoch's weights: its test figures stand twice."
 
@@ -245,67 +245,13 @@ def tabulate_sweep(sweep: Sweep, spec_percent: int, source: str, qualifier: str)
     if not any(spec_percent in runs for runs in sweep.values()):
         notes.append(f"No run has {spec_percent}% of the pictures, so section 5.5 has no table.")
     return [
-        Table(
-            name="shares",
-            title=f"Every start at every share of the training pictures{qualifier}",
-            columns=["percent", "start", "runs",
-                     *(column for name in _SWEEP_FIGURES for column in (name, f"{name}_std"))],
-            rows=_tell_sweep(sweep),
-            note=" ".join(notes),
+        sweeps.tabulate_shares(sweep, LABELS, _SWEEP_FIGURES, qualifier, " ".join(notes)),
+        *sweeps.tabulate_differences(
+            sweep,
+            _PAIRS,
+            LABELS,
+            _SWEEP_FIGURES,
+            f"Differences to random initialisation{qualifier}",
+            "Transfer minus random initialisation, in pairs with the same seed and pictures.",
         ),
-        *_tabulate_differences(sweep, qualifier),
-    ]  # fmt: skip
-
-
-def _list_percents(sweep: Sweep) -> list[int]:
-    return sorted({percent for runs in sweep.values() for percent in runs})
-
-
-def _tell_sweep(sweep: Sweep) -> list[list[Cell]]:
-    rows: list[list[Cell]] = []
-    for percent in _list_percents(sweep):
-        for start, runs in sweep.items():
-            outcomes = list(runs.get(percent, {}).values())
-            if not outcomes:
-                continue
-            row: list[Cell] = [percent, LABELS[start], len(outcomes)]
-            for name in _SWEEP_FIGURES:
-                ours = spread(_take(outcomes, name))
-                row += [ours.mean, ours.std if ours.n > 1 else None]
-            rows.append(row)
-    return rows
-
-
-def _tabulate_differences(sweep: Sweep, qualifier: str) -> list[Table]:
-    """Each transfer minus random initialisation, seed by seed."""
-    rows: list[list[Cell]] = []
-    for percent in _list_percents(sweep):
-        base = sweep.get("random", {}).get(percent, {})
-        for start, runs in sweep.items():
-            pairs = [(outcome, base[seed]) for seed, outcome in runs.get(percent, {}).items()
-                     if seed in base]  # fmt: skip
-            if start != "random" and pairs:
-                cells = [cell for name in _SWEEP_FIGURES for cell in _tell_difference(pairs, name)]
-                rows.append([percent, LABELS[start], len(pairs), *cells])
-    if not rows:
-        return []
-    return [
-        Table(
-            name="differences",
-            title=f"Differences to random initialisation{qualifier}",
-            columns=["percent", "start", "pairs",
-                     *(column for name in _SWEEP_FIGURES
-                       for column in (name, f"{name}_low", f"{name}_high"))],
-            rows=rows,
-            note="Transfer minus random initialisation, in pairs with the same seed and the same "
-            "pictures. The mean difference lies between low and high with 95% probability; "
-            "one pair has no such interval.",
-        )
-    ]  # fmt: skip
-
-
-def _tell_difference(pairs: Sequence[tuple[RunOutcome, RunOutcome]], figure: str) -> list[Cell]:
-    """The mean difference, and the interval of that mean."""
-    differences = spread([ours.summary[figure] - base.summary[figure] for ours, base in pairs])
-    low, high = mean_interval(differences) if differences.n > 1 else (None, None)
-    return [differences.mean, low, high]
+    ]
