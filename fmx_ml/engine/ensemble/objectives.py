@@ -1,0 +1,82 @@
+"""What several runs minimise, counted for each of them.
+
+Legend of shapes: M members, B batch, O outputs, of which K are classes, D numbers of a picture.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from fmx_ml.engine.objective import Classification, Objective
+from fmx_ml.engine.reconstruction import Reconstruction
+
+NO_PICTURE = -100  # the label of a place of a batch that holds none; torch's `ignore_index`
+
+
+class StackedObjective(Protocol):
+    """The losses of M runs, one row of outputs each."""
+
+    @property
+    def best_on(self) -> Literal["val_loss", "train_loss"]:
+        """The loss that is lowest at the best epoch."""
+        ...
+
+    @property
+    def counts_hits(self) -> bool:
+        """Whether pictures are recognised at all."""
+        ...
+
+    def count(
+        self, outputs_MBO: Tensor, inputs: Tensor, labels_MB: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """Each member's sum of losses over the pictures, and how many were recognised, [M]."""
+        ...
+
+
+@dataclass(frozen=True)
+class StackedClassification:
+    """Cross-entropy over all outputs; only the first K of them are ever predicted."""
+
+    num_classes: int
+    best_on: Literal["val_loss"] = "val_loss"
+    counts_hits: bool = True
+
+    def count(
+        self, outputs_MBO: Tensor, inputs: Tensor, labels_MB: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        del inputs
+        losses = cross_entropy(
+            outputs_MBO.flatten(0, 1),
+            labels_MB.flatten(),
+            reduction="none",
+            ignore_index=NO_PICTURE,
+        )
+        hits_MB = outputs_MBO[:, :, : self.num_classes].argmax(2) == labels_MB
+        return losses.view(labels_MB.shape).sum(1), hits_MB.sum(1)
+
+
+@dataclass(frozen=True)
+class StackedReconstruction:
+    """The mean squared error a pixel; the labels say only where there are pictures."""
+
+    best_on: Literal["train_loss"] = "train_loss"
+    counts_hits: bool = False
+
+    def count(
+        self, outputs_MBO: Tensor, inputs: Tensor, labels_MB: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        errors_MB = (outputs_MBO - inputs).square().mean(2)
+        return (errors_MB * (labels_MB != NO_PICTURE)).sum(1), None
+
+
+def stack_objective(objective: Objective) -> StackedObjective:
+    """The objective of several runs that each have this one."""
+    match objective:
+        case Classification():
+            return StackedClassification(objective.num_classes)
+        case Reconstruction():
+            return StackedReconstruction()
+        case _:
+            raise TypeError(f"{type(objective).__name__} can't be stacked")
