@@ -65,6 +65,12 @@ def _outlive_the_main_process(**_details: Any) -> None:
         set_pdeathsig(0)
 
 
+@signals.worker_process_init.connect
+def _warm_up(**_details: Any) -> None:
+    """In the main thread of the pool's process, which the trainer may not outlive."""
+    contexts.get().trainers.warm_up()
+
+
 @signals.worker_shutdown.connect
 def _stop_upkeep(**_details: Any) -> None:
     """Celery does not stop the steps of a worker that has never reached its broker."""

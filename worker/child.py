@@ -1,4 +1,4 @@
-"""A trainer's process, as its supervisor sees it: its messages, its end, and how to bring it about.
+"""A trainer's process, as its supervisor sees it: orders, messages, its end, how to bring it about.
 
 The child leads a session of its own, so that it and all it starts can be signalled as one group.
 """
@@ -11,14 +11,14 @@ import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from pydantic import ValidationError
 
-from worker.messages import Message, decode
+from worker.messages import Assignment, Instruction, Message, decode, encode_instruction
 
 READ_BYTES = 256 * 1024  # taken at once, so that a flood of messages keeps no one from other work
 MAX_LINE_BYTES = 32 * 1024 * 1024  # the longest message is a job's results
@@ -34,17 +34,16 @@ class FloodError(Exception):
 class Child:
     """A running child; leaving the context kills what is left of its group."""
 
-    def __init__(
-        self, command: Sequence[str], order: Path, log: Path, environment: Mapping[str, str]
-    ) -> None:
-        """Starts `command ORDER DESCRIPTOR`; its output goes to the log. Raises OSError."""
-        with log.open("ab") as output, ExitStack() as stack:
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        """Starts `command DESCRIPTOR`, which shares our output until it has an order.
+
+        Raises OSError.
+        """
+        with ExitStack() as stack:
             self._pipe, theirs = map(stack.enter_context, socket.socketpair())
             self._process = subprocess.Popen(  # noqa: S603 - our own program
-                [*command, str(order), str(theirs.fileno())],
+                [*command, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
                 env=environment,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
@@ -57,11 +56,22 @@ class Child:
         self._tail = bytearray()
         self._kill_at: float | None = None
         self.is_silent = False  # the pipe has ended: no message will follow
+        self.num_orders = 0
 
     @property
     def pid(self) -> int:
         """Its process id, which is its group's too."""
         return self._process.pid
+
+    def assign(self, assignment: Assignment) -> None:
+        """Gives it an order."""
+        self.num_orders += 1
+        self.instruct(assignment)
+
+    def instruct(self, instruction: Instruction) -> None:
+        """Tells it something. One that has ended can't hear; its end is noticed elsewhere."""
+        with suppress(OSError):
+            self._pipe.sendall(encode_instruction(instruction))
 
     def receive(self, timeout_seconds: float) -> list[Message]:
         """What it has sent; waits for something to come, or for its end, but not longer.
@@ -93,6 +103,19 @@ class Child:
         """Whether it has ended. It is reaped by `close` only: till then its id is its own."""
         flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
         return os.waitid(os.P_PID, self.pid, flags) is not None
+
+    def own_bytes(self) -> int:
+        """The memory that it shares with no file; 0 where the system does not say."""
+        with suppress(OSError, ValueError):
+            _, resident, shared = Path(f"/proc/{self.pid}/statm").read_text().split()[:3]
+            return (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE")
+        return 0
+
+    def has_children(self) -> bool:
+        """Whether something that it has started is still there, where the system says."""
+        with suppress(OSError):
+            return bool(Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().strip())
+        return False
 
     def wait(self, timeout_seconds: float) -> bool:
         """Waits for its end, but not longer; answers whether it has come."""

@@ -14,6 +14,7 @@ from fmx_store.database import Database
 from fmx_store.settings import Settings
 from worker.devices import Hardware
 from worker.shared import StopFlag
+from worker.trainers import Trainers
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Context:
         name: how the record names this process.
         hardware: what trainings run on here.
         is_stopping: whether the worker ends.
+        trainers: the processes that do its orders.
         in_pool: whether this is a process of the pool, not the worker's main one.
     """
 
@@ -34,10 +36,12 @@ class Context:
     name: str
     hardware: Hardware
     is_stopping: Callable[[], bool]
+    trainers: Trainers
     in_pool: bool = False
 
     def close(self) -> None:
-        """Publishes what is still to be announced and closes the connections."""
+        """Ends the trainer, publishes what is still to be announced, closes the connections."""
+        self.trainers.close()
         self.doorbell.close()
         self.db.close()
 
@@ -47,6 +51,7 @@ def open_context(
 ) -> Context:
     """Opens what the calling process needs; it connects where it is first used."""
     doorbell = Doorbell(app)
+    in_pool = not stop_flag.is_main()
     return Context(
         settings=settings,
         db=Database(settings.database, on_commit=doorbell.ring),
@@ -55,7 +60,9 @@ def open_context(
         name=f"{socket.gethostname()}:{os.getpid()}",
         hardware=hardware,
         is_stopping=stop_flag.is_set,
-        in_pool=not stop_flag.is_main(),
+        # The main process works only while the broker is away, in threads that end.
+        trainers=Trainers(settings, keeps=in_pool),
+        in_pool=in_pool,
     )
 
 

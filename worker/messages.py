@@ -1,7 +1,7 @@
-"""What a trainer tells its supervisor: one JSON object a line."""
+"""What passes between a trainer and its supervisor: one JSON object a line."""
 
 import json
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
@@ -71,6 +71,20 @@ Message = Phase | Epoch | ArtifactReady | Last
 _adapter: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="type")])
 
 
+class Assignment(_Message):
+    """An order is in a file; what the trainer prints until its last message goes to the log."""
+
+    type: Literal["assignment"] = "assignment"
+    order: Path
+    log: Path
+    temporary: Path
+
+
+Instruction = Assignment
+
+_instructions: TypeAdapter[Instruction] = TypeAdapter(Instruction)
+
+
 def encode(message: Message) -> bytes:
     """The message as a line. Raises ValueError or TypeError for what JSON does not have."""
     # Not in pydantic's JSON mode, which writes null for NaN.
@@ -81,3 +95,13 @@ def encode(message: Message) -> bytes:
 def decode(line: bytes | bytearray) -> Message:
     """The message in a line. Raises pydantic.ValidationError."""
     return _adapter.validate_json(line)
+
+
+def encode_instruction(instruction: Instruction) -> bytes:
+    """The instruction as a line."""
+    return instruction.model_dump_json().encode() + b"\n"
+
+
+def decode_instruction(line: bytes | bytearray) -> Instruction:
+    """The instruction in a line. Raises pydantic.ValidationError."""
+    return _instructions.validate_json(line)

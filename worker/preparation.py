@@ -1,8 +1,8 @@
-"""From a claimed run to the order and the environment of its trainer."""
+"""From a claimed run to the order of its trainer."""
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from fmx_ml.data.sources import DataSources
@@ -21,8 +21,6 @@ from worker.orders import CollateOrder, Order, TrainOrder
 from worker.scratch import Scratch
 
 USEFUL_THREADS = 2  # measured: the report's networks are too small to feed more
-
-_SECRETS = {"FMX_DATABASE_URL", "FMX_BROKER_URL", "FMX_STORAGE_URL"}
 
 
 def make_order(context: Context, claim: Claim, scratch: Scratch) -> Order:
@@ -114,17 +112,3 @@ def _localise(context: Context, artifact: Artifact, copy: Path) -> Path:
     with context.blobs.open(artifact.sha256) as source, copy.open("wb") as target:
         shutil.copyfileobj(source, target)
     return copy
-
-
-def make_environment(settings: Settings, scratch: Scratch) -> Mapping[str, str]:
-    """The trainer's environment: temporary files go with the attempt, caches stay.
-
-    The addresses of the record, which may hold passwords, are not for it.
-    """
-    return {
-        "MPLCONFIGDIR": str(settings.cache_dir / "matplotlib"),
-        **{name: value for name, value in os.environ.items() if name not in _SECRETS},
-        "TMPDIR": str(scratch.temporary),
-        "PYTHONFAULTHANDLER": "1",  # a crash in foreign code says where in the log
-        "PYTHONUNBUFFERED": "1",
-    }

@@ -12,10 +12,10 @@ Ends of a run, and what is written of them:
 
 import errno
 import logging
-import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
@@ -27,13 +27,13 @@ from fmx_store.errors import BlobError, LeaseLostError
 from fmx_store.states import Reason, Role, State
 from worker.child import Child, FloodError
 from worker.context import Context
-from worker.messages import ArtifactReady, Done, Epoch, Failed, Last, Message, Phase
+from worker.messages import ArtifactReady, Assignment, Done, Epoch, Failed, Last, Message, Phase
 from worker.orders import write_order
-from worker.preparation import make_environment, make_order
+from worker.preparation import make_order
 from worker.recorder import OUTAGES, Recorder, first_line, outlast
 from worker.scratch import Scratch, open_scratch
+from worker.trainers import Trainers
 
-TRAINER = (sys.executable, "-m", "worker.trainer")
 TICK_SECONDS = 0.1  # between two looks at what may end a run
 GRACE_SECONDS = 1.5  # a worker that stops still waits so long for a database that is away
 MODEL_FILE = "model.onnx"
@@ -73,13 +73,14 @@ class HandBack:
 Ending = Done | Failure | Crash | HandBack
 
 
-def supervise(context: Context, claim: Claim, command: Sequence[str] = TRAINER) -> None:
-    """Sees a claimed run to its end.
+def supervise(context: Context, claim: Claim, trainers: Trainers | None = None) -> None:
+    """Sees a claimed run to its end, by one of the trainers: the context's, or those given.
 
-    Afterwards no process of it is left and its scratch folder is gone, whatever has happened.
+    Afterwards nothing that it has started is left and its scratch folder is gone, whatever has
+    happened; its trainer may wait for the next order.
     """
     recorder = Recorder(context.db, claim.lease, context.settings.heartbeat_seconds)
-    attempt = Attempt(context, claim, recorder, command)
+    attempt = Attempt(context, claim, recorder, trainers or context.trainers)
     recorder.start()
     try:
         attempt.run()
@@ -92,21 +93,24 @@ def supervise(context: Context, claim: Claim, command: Sequence[str] = TRAINER) 
         )
     finally:
         recorder.stop()
+        if not context.is_stopping():
+            attempt.trainers.warm_up()
 
 
 class Attempt:
     """An attempt at a run, under a lease that the recorder keeps."""
 
     def __init__(
-        self, context: Context, claim: Claim, recorder: Recorder, command: Sequence[str]
+        self, context: Context, claim: Claim, recorder: Recorder, trainers: Trainers
     ) -> None:
         """Nothing happens before `run`."""
         self._context, self._claim, self._recorder = context, claim, recorder
         self._settings, self._lease = context.settings, claim.lease
-        self._command = command
+        self.trainers = trainers
         self._names: dict[str, None] = {}  # of complete artifacts, in the order they came
         self._last: Last | None = None
         self._halt: Halt | None = None
+        self._idle: Child | None = None  # the trainer, when it has done its order well
         self._has_given_up = _patience(context.is_stopping)
         self.label = f"run {claim.run.id} ({claim.run.name}), attempt {claim.lease.attempt}"
 
@@ -114,31 +118,41 @@ class Attempt:
         """From the claim to what is written of its end. Raises LeaseLostError, or an outage."""
         _log.info("%s: begins", self.label)
         try:
-            with open_scratch(self._settings.scratch_dir, self._lease) as scratch:
-                self._write(self._train(scratch), scratch)
+            with (
+                ExitStack() as stack,
+                open_scratch(self._settings.scratch_dir, self._lease) as scratch,
+            ):
+                self._write(self._train(scratch, stack), scratch)
+                # Not before: where the lease is lost, its process ends.
+                if self._idle is not None and self.trainers.keep(self._idle):
+                    stack.pop_all()
         except (LeaseLostError, *OUTAGES):
             raise
         except Exception as error:  # noqa: BLE001 - written down as the run's end
             _log.exception("%s: its supervisor failed", self.label)
             self._finish(failure_of(error))
 
-    def _train(self, scratch: Scratch) -> Ending:
+    def _train(self, scratch: Scratch, stack: ExitStack) -> Ending:
         if self._is_over_time():
             return self._time_is_over()
         order = outlast(lambda: make_order(self._context, self._claim, scratch), self._has_given_up)
         write_order(order, scratch.order)
-        environment = make_environment(self._settings, scratch)
+        scratch.log.touch()  # a full disk is found out here
         try:
-            child = Child(self._command, scratch.order, scratch.log, environment)
+            child = self.trainers.take()
         except OSError as error:
             if error.errno in _FULL:
                 raise
             return Crash(f"no training process can be started: {error}")
-        with child:
-            flood = self._watch(child)
+        stack.enter_context(child)
+        child.assign(Assignment(order=scratch.order, log=scratch.log, temporary=scratch.temporary))
+        flood = self._watch(child)
+        if isinstance(self._last, Done) and self._halt is None:
+            self._idle = child
+            return self._last
+        if self._last is None:
             child.wait(self._settings.stop_seconds)
-            status = child.close()
-        return self._judge(flood or _how_it_ended(status, scratch))
+        return self._judge(flood or _how_it_ended(child.close(), scratch))
 
     def _watch(self, child: Child) -> str | None:
         """Until the child has said its last, or ended; answers what it did wrong, if anything."""

@@ -128,6 +128,18 @@ def wait_for_end(client: httpx.Client, job_id: str, seconds: float = 120) -> dic
     return wait_until(ended, seconds, lambda: job_of(client, job_id))
 
 
+def trainers_at_work(data_dir: Path) -> list[int]:
+    """The ids of trainers that have an order: their output goes to a log in the scratch folder."""
+
+    def prints_to_a_log(pid: int) -> bool:
+        try:
+            return Path(f"/proc/{pid}/fd/1").readlink().is_relative_to(data_dir / "scratch")
+        except OSError:
+            return False
+
+    return list(filter(prints_to_a_log, processes_of(data_dir)))
+
+
 def processes_of(data_dir: Path, module: str = "worker.trainer") -> list[int]:
     """The ids of processes that run a module of the project on this data folder."""
     found: list[int] = []

@@ -23,6 +23,7 @@ from stack import (
     running,
     serve,
     submit,
+    trainers_at_work,
     wait_for_end,
     wait_until,
 )
@@ -182,10 +183,10 @@ def png(image: Any) -> bytes:
 
 def cancel_the_running_one(client: httpx.Client, job_id: str, column: Column) -> None:
     wait_until(lambda: job_of(client, job_id)["progress"]["completed"] > 0, 60)
-    assert processes_of(column.data_dir)
+    assert trainers_at_work(column.data_dir)
     assert client.post(f"/v1/jobs/{job_id}/cancel").status_code == httpx.codes.ACCEPTED
     wait_until(lambda: job_of(client, job_id)["state"] == "cancelled", CANCEL_SECONDS)
-    wait_until(lambda: not processes_of(column.data_dir), CANCEL_SECONDS)
+    wait_until(lambda: not trainers_at_work(column.data_dir), CANCEL_SECONDS)
     assert job_of(client, job_id)["reason"] == "cancelled_by_user"
 
 

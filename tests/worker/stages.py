@@ -2,7 +2,7 @@
 
 import sys
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,6 +16,7 @@ from fmx_store.metrics import read_metrics
 from fmx_store.tables import Run
 from worker.context import Context
 from worker.supervisor import supervise
+from worker.trainers import Trainers
 
 
 class Stage:
@@ -32,6 +33,7 @@ class Stage:
             name="tester",
             hardware="cpu",
             is_stopping=self.stopping.is_set,
+            trainers=Trainers(record.settings, keeps=False),
         )
 
     def claim(self, **request: Any) -> Claim:
@@ -52,11 +54,18 @@ class Stage:
 
     def supervise(self, play: str, claim: Claim) -> None:
         """Supervises a child to its end, of which nothing may be left."""
-        command: Sequence[str] = (sys.executable, str(DOUBLES / "child.py"), play)
-        supervise(self.context, claim, command)
+        supervise(self.context, claim, self.playing_trainers(play))
         assert processes_of(self.record.column.data_dir) == []
         scratch = self.record.settings.scratch_dir / f"{claim.run.id}-{claim.run.attempt}"
         assert not scratch.exists()
+
+    def playing_trainers(self, play: str) -> Trainers:
+        """Trainers that play."""
+        return self.trainers(sys.executable, str(DOUBLES / "child.py"), play)
+
+    def trainers(self, *command: str) -> Trainers:
+        """Trainers of another program, each for one order."""
+        return Trainers(self.record.settings, command, keeps=False)
 
     def run_of(self, claim: Claim) -> Run:
         return jobs.require_run(self.record.db, claim.run.id)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from stages import Stage
-from workers import DOUBLES, Record, wait_until
+from workers import Record, wait_until
 
 from fmx_store import claims, jobs
 from fmx_store.artifacts import list_artifacts
@@ -35,7 +35,7 @@ def test_a_child_that_works(record: Record) -> None:
 
     collation = stage.claim_again()
     assert collation.run.role is Role.COLLATION
-    supervise(stage.context, collation, (sys.executable, str(DOUBLES / "child.py"), "works"))
+    supervise(stage.context, collation, stage.playing_trainers("works"))
     assert {"model.onnx", "notes/a.txt", "log-collation.txt"} < stage.files(run).keys()
     assert len(list_models(record.db).items) == 1
     assert record.job(run.job_id).state is State.SUCCEEDED
@@ -207,7 +207,7 @@ def test_a_file_that_is_not_there_is_an_internal_error(stage: Stage) -> None:
 
 def test_a_program_that_is_not_there_is_a_crash(stage: Stage) -> None:
     claim = stage.claim()
-    supervise(stage.context, claim, ("/nowhere/python",))
+    supervise(stage.context, claim, stage.trainers("/nowhere/python"))
     run = stage.run_of(claim)
     assert (run.state, run.crashes) == (State.QUEUED, 1)
 
@@ -215,11 +215,13 @@ def test_a_program_that_is_not_there_is_a_crash(stage: Stage) -> None:
 def test_a_very_long_log_keeps_its_end(stage: Stage) -> None:
     claim = stage.claim()
     chatter = (
-        "import sys; sys.stdout.write('x' * 99 + '\\n') if 0 else None\n"
-        "for n in range(200_000): print(f'{n:099}')\n"
-        'import socket; socket.socket(fileno=int(sys.argv[-1])).sendall(b\'{"type": "done"}\\n\')'
+        "import json, socket, sys\n"
+        "pipe = socket.socket(fileno=int(sys.argv[-1]))\n"
+        "with open(json.loads(pipe.makefile().readline())['log'], 'a') as log:\n"
+        "    for n in range(200_000): print(f'{n:099}', file=log)\n"
+        'pipe.sendall(b\'{"type": "done"}\\n\')'
     )
-    supervise(stage.context, claim, (sys.executable, "-c", chatter))
+    supervise(stage.context, claim, stage.trainers(sys.executable, "-c", chatter))
     run = stage.run_of(claim)
     assert run.state is State.SUCCEEDED
     text = stage.files(run)["seed-0/log.txt"]

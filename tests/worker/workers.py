@@ -114,8 +114,14 @@ class Worker:
         return [pid for pid in self.descendants() if "worker.trainer" not in command_of(pid)]
 
     def trainers(self) -> list[int]:
-        """Its processes that train."""
-        return [pid for pid in self.descendants() if "worker.trainer" in command_of(pid)]
+        """Its processes that have an order: their output goes to a log in the scratch folder."""
+        scratch = self._data_dir / "scratch"
+        return [pid for pid in self.descendants() if output_of(pid).is_relative_to(scratch)]
+
+    def idle_trainers(self) -> list[int]:
+        """Its processes that wait for an order."""
+        trainers = (pid for pid in self.descendants() if "worker.trainer" in command_of(pid))
+        return sorted({*trainers} - {*self.trainers()})
 
     def descendants(self) -> list[int]:
         """Every process below the main one."""
@@ -206,6 +212,14 @@ def processes_of(data_dir: Path) -> list[int]:
 def command_of(pid: int) -> str:
     """A process's command line."""
     return _read(pid, "cmdline").replace(b"\0", b" ").decode(errors="replace")
+
+
+def output_of(pid: int) -> Path:
+    """The file that a process prints to."""
+    try:
+        return Path(f"/proc/{pid}/fd/1").readlink()
+    except OSError:
+        return Path()
 
 
 def has_loaded(pid: int, library: str) -> bool:

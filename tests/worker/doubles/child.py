@@ -1,4 +1,4 @@
-"""A trainer of a few lines: `child.py PLAY ORDER DESCRIPTOR` speaks to its supervisor as told."""
+"""A trainer of a few lines: `child.py PLAY DESCRIPTOR` speaks to its supervisor as told."""
 
 import json
 import os
@@ -11,10 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-play, order_path, descriptor = sys.argv[1:]
-order: dict[str, Any] = json.loads(Path(order_path).read_text())
-folder = Path(order["folder"])
+play, descriptor = sys.argv[1:]
 pipe = socket.socket(fileno=int(descriptor))
+assignment: dict[str, str] = json.loads(pipe.makefile().readline())
+with Path(assignment["log"]).open("ab") as log:
+    for output in (1, 2):
+        os.dup2(log.fileno(), output)
+order: dict[str, Any] = json.loads(Path(assignment["order"]).read_text())
+folder = Path(order["folder"])
 
 
 def say(**message: Any) -> None:
