@@ -12,6 +12,7 @@ from fmx_ml.specs import Preset
 from fmx_ml.trainings import parse_training
 from fmx_store import jobs
 from fmx_store.database import Database
+from fmx_store.overviews import require_overview
 from fmx_store.states import ENDED, Role, State
 from fmx_store.tables import Run
 
@@ -25,7 +26,7 @@ def require_results(db: Database, job_id: str) -> ResultsBody:
         return ResultsBody.model_validate({"job": job.id, **job.results})
     if job.state in ENDED:
         raise refuse(409, "no_results", f"job {job.id} has {job.state} and left no results")
-    raise _not_ready(job_body(db, job))
+    raise _not_ready(job_body(require_overview(db, job_id)))
 
 
 def _not_ready(job: JobBody) -> ProblemError:

@@ -2,46 +2,21 @@
 
 import asyncio
 import os
-import threading
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import anyio
 from celery import Celery
 
 from api.predict.catalogue import Catalogue
-from api.problems import refuse
 from api.shelf import Shelf
+from api.shown_jobs import ShownJobs
+from api.submissions import Submissions
 from api.waiting import JobWatch
-from fmx_store import jobs
 from fmx_store.blobs import BlobStore, open_store
 from fmx_store.broker import Doorbell, make_celery
 from fmx_store.database import Database
 from fmx_store.maintenance import Maintenance
 from fmx_store.settings import Settings
-
-
-class InFlight:
-    """The idempotency keys whose requests are being served by this process."""
-
-    def __init__(self) -> None:
-        self._keys: set[str] = set()
-        self._lock = threading.Lock()
-
-    @contextmanager
-    def hold(self, key: str) -> Generator[None]:
-        """Raises ProblemError (409) where another request with the key is not answered yet."""
-        with self._lock:
-            if key in self._keys:
-                detail = "a request with this idempotency key is being served"
-                raise refuse(409, "in_flight", detail, headers={"Retry-After": "1"})
-            self._keys.add(key)
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._keys.discard(key)
 
 
 @dataclass
@@ -54,9 +29,10 @@ class Services:
     doorbell: Doorbell
     blobs: BlobStore
     maintenance: Maintenance
+    submissions: Submissions
+    shown_jobs: ShownJobs
     watch: JobWatch
     catalogue: Catalogue
-    in_flight: InFlight = field(default_factory=InFlight)
     reports: Shelf = field(default_factory=Shelf)
     # Decoding and inference are arithmetic: more of them at once than cores only takes memory.
     predict_limiter: anyio.CapacityLimiter = field(
@@ -86,6 +62,7 @@ def open_services(settings: Settings) -> Services:
     doorbell = Doorbell(celery)
     db.on_commit = doorbell.ring
     blobs = open_store(settings)
+    shown_jobs = ShownJobs(db)
     services = Services(
         settings=settings,
         db=db,
@@ -93,7 +70,9 @@ def open_services(settings: Settings) -> Services:
         doorbell=doorbell,
         blobs=blobs,
         maintenance=Maintenance(db, blobs, settings, doorbell.remind),
-        watch=JobWatch(lambda job_id: jobs.get_version(db, job_id)),
+        submissions=Submissions(db, settings.max_runs_per_job),
+        shown_jobs=shown_jobs,
+        watch=JobWatch(shown_jobs.version),
         catalogue=Catalogue(db, blobs, settings),
     )
     services.maintenance.start()

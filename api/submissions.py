@@ -3,16 +3,22 @@
 import hashlib
 import json
 import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
 
+from api.gathering import Gatherer
 from api.pointers import ErrorItem, describe_invalid
-from api.problems import invalid
-from api.services import Services
+from api.problems import invalid, refuse
+from api.shown_jobs import ShownJob, show
 from fmx_ml.requests import JobRequest, parse_request
-from fmx_store import jobs
-from fmx_store.jobs import IdempotencyKey, Submitted
+from fmx_store.database import Database
+from fmx_store.errors import NotFoundError
+from fmx_store.new_jobs import IdempotencyKey
+from fmx_store.overviews import Overview, read_overviews
+from fmx_store.submissions import Recorded, Submission, record_all
 
 _KEY = re.compile(r"[ -~]{1,255}")
 
@@ -33,13 +39,74 @@ def check_key(key: str | None) -> str | None:
     return key
 
 
-def submit(services: Services, value: Any, key: str | None) -> Submitted:
-    """Records the job that a JSON value asks for. Raises ProblemError, and what the record does."""
-    request = check_request(value)
-    max_runs = services.settings.max_runs_per_job
-    if key is None:
-        return jobs.submit(services.db, request, max_runs)
-    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
+@dataclass(frozen=True)
+class Order:
+    """A JSON value that asks for a job, and the idempotency key it came with."""
+
+    value: Any
+    key: str | None
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A recorded job as it is shown; an earlier one where the key was given before."""
+
+    job_id: str
+    replayed: bool
+    shown: ShownJob
+
+
+class Submissions:
+    """Records what is submitted: what comes while others are recorded, together."""
+
+    def __init__(self, db: Database, max_runs: int) -> None:
+        """Nothing is recorded yet."""
+        self._db, self._max_runs = db, max_runs
+        self._rounds = Gatherer(self._record)
+        self._in_flight: set[str] = set()
+
+    async def submit(self, value: Any, key: str | None) -> Accepted:
+        """Records the job that a JSON value asks for.
+
+        Raises ProblemError, 409 while another request with the key is being served, and what the
+        record does.
+        """
+        if key is None:
+            return await self._rounds.ask(Order(value, key))
+        if key in self._in_flight:
+            detail = "a request with this idempotency key is being served"
+            raise refuse(409, "in_flight", detail, headers={"Retry-After": "1"})
+        self._in_flight.add(key)
+        try:
+            return await self._rounds.ask(Order(value, key))
+        finally:
+            self._in_flight.discard(key)
+
+    def _record(self, orders: Sequence[Order]) -> Sequence[Accepted | Exception]:
+        asked = [_attempt(order) for order in orders]
+        good = [item for item in asked if isinstance(item, Submission)]
+        recorded = iter(record_all(self._db, good, self._max_runs))
+        answers = [next(recorded) if isinstance(item, Submission) else item for item in asked]
+        ids = [item.job_id for item in answers if isinstance(item, Recorded)]
+        found = read_overviews(self._db, ids)
+        return [_accept(item, found) for item in answers]
+
+
+def _attempt(order: Order) -> Submission | Exception:
+    try:
+        request = check_request(order.value)
+    except Exception as error:  # noqa: BLE001 - the answer to this order
+        return error
+    if order.key is None:
+        return Submission(request)
+    canonical = json.dumps(order.value, sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(canonical.encode()).hexdigest()
-    with services.in_flight.hold(key):
-        return jobs.submit(services.db, request, max_runs, IdempotencyKey(key, digest))
+    return Submission(request, IdempotencyKey(order.key, digest))
+
+
+def _accept(item: Recorded | Exception, found: Mapping[str, Overview]) -> Accepted | Exception:
+    if isinstance(item, Exception):
+        return item
+    if item.job_id not in found:  # removed since
+        return NotFoundError("job", item.job_id)
+    return Accepted(item.job_id, item.replayed, show(found[item.job_id]))

@@ -15,11 +15,11 @@ from api.schemas import (
     SelfLink,
 )
 from fmx_ml.specs import Preset
-from fmx_store import jobs, models
+from fmx_store import models
 from fmx_store.database import Database
+from fmx_store.overviews import Overview
 from fmx_store.states import ENDED, State
-from fmx_store.tables import Artifact, Job, Run
-from fmx_store.tallies import Tally, tally_jobs
+from fmx_store.tables import Artifact, Run
 
 
 def job_path(job_id: str) -> str:
@@ -32,51 +32,34 @@ def artifact_path(job_id: str, path: str) -> str:
     return f"{job_path(job_id)}/artifacts/{quote(path)}"
 
 
-def job_etag(job: Job) -> str:
+def job_etag(job_id: str, version: int) -> str:
     """The entity tag of a job's body: its version changes with all that the body shows."""
-    return f'"{job.id}-{job.version}"'
+    return f'"{job_id}-{version}"'
 
 
-def job_bodies(db: Database, found: Sequence[Job]) -> list[JobBody]:
-    """The bodies of jobs, in their order."""
-    ids = [job.id for job in found]
-    tallies, tags = tally_jobs(db, ids), jobs.tags_of(db, ids)
-    left = models.ids_by_job(db, ids)
-    return [_job_body(job, tallies[job.id], tags[job.id], left[job.id]) for job in found]
-
-
-def job_body(db: Database, job: Job) -> JobBody:
-    """The body of one job."""
-    return job_bodies(db, [job])[0]
-
-
-def _job_body(job: Job, tally: Tally, tags: list[str], model_ids: list[str]) -> JobBody:
+def job_body(job: Overview) -> JobBody:
+    """The body of a job."""
     return JobBody(
-        **job.model_dump(include=_JOB_FIELDS),
+        id=job.id,
+        kind=job.kind,
         preset=cast("Preset", job.preset),
-        tags=tags,
-        progress=_job_progress(job, tally),
-        runs=RunCounts(**{state.value: tally.count(state) for state in State}),
-        models=model_ids,
+        name=job.name,
+        tags=list(job.tags),
+        state=job.state,
+        reason=job.reason,
+        error=job.error,
+        priority=job.priority,
+        time_limit_seconds=job.time_limit_seconds,
+        spec=job.spec,
+        spec_hash=job.spec_hash,
+        created_at=job.created_at,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+        progress=_job_progress(job),
+        runs=RunCounts(**{state.value: job.tally.count(state) for state in State}),
+        models=list(job.models),
         links=_job_links(job.id),
     )
-
-
-_JOB_FIELDS = {
-    "id",
-    "kind",
-    "name",
-    "state",
-    "reason",
-    "error",
-    "priority",
-    "time_limit_seconds",
-    "spec",
-    "spec_hash",
-    "created_at",
-    "started_at",
-    "finished_at",
-}
 
 
 def _job_links(job_id: str) -> JobLinks:
@@ -86,27 +69,27 @@ def _job_links(job_id: str) -> JobLinks:
     return JobLinks.model_validate({**links, "self": here, "archive": f"{here}/artifacts.zip"})
 
 
-def _job_progress(job: Job, tally: Tally) -> Progress:
+def _job_progress(job: Overview) -> Progress:
     return Progress(
-        phase=_job_phase(job, tally),
-        completed=tally.epochs_done,
-        total=tally.epochs_total,
-        eta_seconds=_eta_seconds(job, tally),
+        phase=_job_phase(job),
+        completed=job.tally.epochs_done,
+        total=job.tally.epochs_total,
+        eta_seconds=_eta_seconds(job),
     )
 
 
-def _job_phase(job: Job, tally: Tally) -> str:
+def _job_phase(job: Overview) -> str:
     if job.state in ENDED:
         return job.state
-    return "collating" if tally.have_ended else tally.phase or "queued"
+    return "collating" if job.tally.have_ended else job.tally.phase or "queued"
 
 
-def _eta_seconds(job: Job, tally: Tally) -> float | None:
+def _eta_seconds(job: Overview) -> float | None:
     """Epochs that are still to come at most, at the mean pace so far; trainings run abreast."""
     if job.state in ENDED:
         return 0.0
-    pace = tally.seconds_per_epoch
-    return None if pace is None else tally.epochs_left * pace / max(1, tally.num_active)
+    pace = job.tally.seconds_per_epoch
+    return None if pace is None else job.tally.epochs_left * pace / max(1, job.tally.num_active)
 
 
 def run_bodies(db: Database, runs: Sequence[Run]) -> list[RunBody]:

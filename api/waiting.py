@@ -2,9 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
-
-from starlette.concurrency import run_in_threadpool
+from collections.abc import Awaitable, Callable
 
 from fmx_store.states import State
 
@@ -33,8 +31,8 @@ class _Watched:
 class JobWatch:
     """Looks at each job that is waited for, once for all who wait."""
 
-    def __init__(self, look: Callable[[str], Seen]) -> None:
-        """`look` reads a job's version and state; it may block and may raise."""
+    def __init__(self, look: Callable[[str], Awaitable[Seen]]) -> None:
+        """`look` reads a job's version and state, or raises."""
         self._look = look
         self._jobs: dict[str, _Watched] = {}
         self._stopped = False
@@ -73,7 +71,7 @@ class JobWatch:
     async def _run(self, job_id: str, watched: _Watched) -> None:
         while True:
             try:
-                seen = await run_in_threadpool(self._look, job_id)
+                seen = await self._look(job_id)
             except Exception as error:  # noqa: BLE001 - each who waits raises it
                 watched.error = error
                 watched.tell()

@@ -36,16 +36,6 @@ def list_models(
     return make_page(found, limit, lambda model: model.id)
 
 
-def ids_by_job(db: Database, job_ids: Sequence[str]) -> dict[str, list[str]]:
-    """The ids of each job's models, in the order they were made."""
-    ids: dict[str, list[str]] = {job_id: [] for job_id in job_ids}
-    query = select(Model.job_id, Model.id).where(col(Model.job_id).in_(job_ids))
-    with db.read() as session:
-        for job_id, model_id in session.exec(query.order_by(col(Model.id))):
-            ids[job_id].append(model_id)
-    return ids
-
-
 def ids_by_run(db: Database, run_ids: Sequence[str]) -> dict[str, str]:
     """The id of each run's model, of those that have left one."""
     query = select(Model.run_id, Model.id).where(col(Model.run_id).in_(run_ids))

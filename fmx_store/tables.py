@@ -6,7 +6,17 @@ A JSON column is written once and never changed in place.
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, DateTime, Dialect, ForeignKey, Index, String, TypeDecorator
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    String,
+    Table,
+    TypeDecorator,
+)
 from sqlmodel import Field, SQLModel, col
 
 from fmx_store.ids import ID_LENGTH, new_id
@@ -59,6 +69,11 @@ SQLModel.metadata.naming_convention = {
 def now() -> datetime:
     """The present moment in UTC."""
     return datetime.now(UTC)
+
+
+def table_of(model: type[SQLModel]) -> Table:
+    """The table of a model, for statements that read or write plain rows."""
+    return SQLModel.metadata.tables[str(model.__tablename__)]
 
 
 # As text on both databases: what comes out is what went in, the order and each number's digits too.

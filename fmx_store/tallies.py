@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import func
+from sqlalchemy import Connection, bindparam, func
 from sqlalchemy import select as sql_select
 from sqlmodel import col, select
 
 from fmx_store.database import Database
 from fmx_store.states import ACTIVE, ENDED, Role, State
-from fmx_store.tables import Job, Run
+from fmx_store.tables import Job, Run, table_of
 
 # What paces are taken from: the newest, of so many jobs and runs.
 LOOK_BACK_JOBS = 20
@@ -77,30 +77,48 @@ class Tally:
         return seconds / num_paced if num_paced else None
 
 
+_RUN = table_of(Run)
+_MINE = (_RUN.c.job_id.in_(bindparam("ids", expanding=True)), _RUN.c.role == Role.TRAINING)
+_COUNTED = (
+    sql_select(
+        _RUN.c.job_id,
+        _RUN.c.state,
+        func.count(),
+        func.sum(_RUN.c.epochs_done),
+        func.sum(_RUN.c.epochs_total),
+        func.count(_RUN.c.seconds_per_epoch),
+        func.coalesce(func.sum(_RUN.c.seconds_per_epoch), 0.0),
+    )
+    .where(*_MINE)
+    .group_by(_RUN.c.job_id, _RUN.c.state)
+)
+_ACTIVE = (
+    sql_select(_RUN.c.job_id, _RUN.c.phase)
+    .where(*_MINE, _RUN.c.state.in_(ACTIVE))
+    .order_by(_RUN.c.position.desc())
+)
+
+
 def tally_jobs(db: Database, job_ids: Sequence[str]) -> dict[str, Tally]:
     """The tally of each job."""
-    mine = (col(Run.job_id).in_(job_ids), col(Run.role) == Role.TRAINING)
-    counted = (
-        sql_select(
-            col(Run.job_id),
-            col(Run.state),
-            func.count(),
-            func.sum(Run.epochs_done),
-            func.sum(Run.epochs_total),
-            func.count(col(Run.seconds_per_epoch)),
-            func.coalesce(func.sum(Run.seconds_per_epoch), 0.0),
-        )
-        .where(*mine)
-        .group_by(col(Run.job_id), col(Run.state))
-    )
-    active = select(Run.job_id, Run.phase).where(*mine, col(Run.state).in_(ACTIVE))
+    with db.look() as connection:
+        return read_tallies(connection, job_ids)
+
+
+def read_tallies(connection: Connection, job_ids: Sequence[str]) -> dict[str, Tally]:
+    """The tally of each job, within a caller's transaction."""
     groups = defaultdict[str, dict[State, Group]](dict)
-    with db.read() as session:
-        rows: Sequence[Any] = session.connection().execute(counted).all()
-        for job_id, state, *sums in rows:
-            groups[job_id][state] = Group(*sums)
-        phases = dict(session.exec(active.order_by(col(Run.position).desc())).all())
+    for job_id, state, *sums in connection.execute(_COUNTED, {"ids": job_ids}):
+        groups[job_id][state] = Group(*sums)
+    busy = [job_id for job_id, found in groups.items() if found.keys() & ACTIVE]
+    phases = _read_phases(connection, busy) if busy else {}
     return {job_id: Tally(groups[job_id], phases.get(job_id)) for job_id in job_ids}
+
+
+def _read_phases(connection: Connection, job_ids: Sequence[str]) -> dict[str, str]:
+    """What the first active run of each job does."""
+    rows: Sequence[Any] = connection.execute(_ACTIVE, {"ids": job_ids}).all()
+    return dict(rows)
 
 
 def list_paces(db: Database, kind: str) -> Sequence[tuple[dict[str, Any], float]]:

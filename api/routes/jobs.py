@@ -1,23 +1,25 @@
 """Jobs: submit, list, show and wait, cancel, retry, delete; and what a job results in."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
-from starlette.concurrency import run_in_threadpool
 
 from api import examples
 from api.conditional import matches, preferred_wait
 from api.dependencies import App, AppSettings, Db, JobId, JobJson
+from api.json_body import JSON_TYPE
 from api.openapi import answer, header, job_request_body, problem_responses
 from api.outcomes import require_manifest, require_results
 from api.paging import check_limit
 from api.queries import JobQuery
 from api.schemas import JobBody, JobPage, ResultsBody
-from api.submissions import check_key, submit
-from api.views import job_bodies, job_body, job_etag, job_path
+from api.shown_jobs import ShownJob, show
+from api.submissions import check_key
+from api.views import job_body, job_etag, job_path
 from fmx_store import artifacts, jobs
+from fmx_store.overviews import require_overview
 from fmx_store.states import ENDED, State
-from fmx_store.tables import Job
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -30,6 +32,7 @@ _WAIT_HEADERS = [
 @router.post(
     "",
     status_code=202,
+    response_model=JobBody,
     summary="Submit a job",
     responses={
         **answer(202, examples.JOB, description="Recorded; it runs when a worker is free."),
@@ -37,25 +40,22 @@ _WAIT_HEADERS = [
     },
     openapi_extra=job_request_body(),
 )
-def post_job(
+async def post_job(
     value: JobJson,
     services: App,
-    response: Response,
     idempotency_key: Annotated[
         str | None,
         Header(alias="Idempotency-Key", description="With the same key a job is recorded once."),
     ] = None,
-) -> JobBody:
-    submitted = submit(services, value, check_key(idempotency_key))
-    if submitted.replayed:
-        response.headers["Idempotent-Replayed"] = "true"
-    return _accepted(services.db, submitted.job, response)
+) -> Any:
+    accepted = await services.submissions.submit(value, check_key(idempotency_key))
+    headers = {"Idempotent-Replayed": "true"} if accepted.replayed else {}
+    return _accepted(accepted.job_id, accepted.shown, headers)
 
 
-def _accepted(db: Db, job: Job, response: Response) -> JobBody:
-    response.headers["Location"] = job_path(job.id)
-    response.headers["ETag"] = job_etag(job)
-    return job_body(db, job)
+def _accepted(job_id: str, shown: ShownJob, headers: Mapping[str, str] | None = None) -> Response:
+    mine = {"Location": job_path(job_id), "ETag": shown.etag}
+    return Response(shown.content, 202, {**mine, **(headers or {})}, JSON_TYPE)
 
 
 @router.get(
@@ -72,7 +72,8 @@ def get_jobs(db: Db, settings: AppSettings, query: Annotated[JobQuery, Query()])
         limit=check_limit(query.limit, settings),
         cursor=query.cursor,
     )
-    return JobPage(items=job_bodies(db, page.items), next_cursor=page.next_cursor)
+    items = [job_body(overview) for overview in page.items]
+    return JobPage(items=items, next_cursor=page.next_cursor)
 
 
 @router.get(
@@ -86,17 +87,18 @@ def get_jobs(db: Db, settings: AppSettings, query: Annotated[JobQuery, Query()])
     },
     openapi_extra={"parameters": _WAIT_HEADERS},
 )
-async def get_job(job_id: JobId, request: Request, services: App, response: Response) -> Any:
+async def get_job(job_id: JobId, request: Request, services: App) -> Any:
     known = request.headers.get("if-none-match")
     wait = preferred_wait(request.headers.get("prefer"), services.settings.max_wait_seconds)
+    headers: dict[str, str] = {}
     if wait is not None:
         await _wait_for(services, job_id, wait, known)
-        response.headers["Preference-Applied"] = f"wait={wait}"
-    job = await run_in_threadpool(jobs.require_job, services.db, job_id)
-    response.headers["ETag"] = job_etag(job)
-    if matches(job_etag(job), known):
-        return Response(status_code=304, headers=dict(response.headers))
-    return await run_in_threadpool(job_body, services.db, job)
+        headers["Preference-Applied"] = f"wait={wait}"
+    shown = await services.shown_jobs.show(job_id, known)
+    headers["ETag"] = shown.etag
+    if shown.content is None:
+        return Response(status_code=304, headers=headers)
+    return Response(shown.content, headers=headers, media_type=JSON_TYPE)
 
 
 async def _wait_for(services: App, job_id: str, seconds: int, known: str | None) -> None:
@@ -105,7 +107,7 @@ async def _wait_for(services: App, job_id: str, seconds: int, known: str | None)
     def is_done(version: int, state: State) -> bool:
         if known is None:
             return state in ENDED
-        return not matches(f'"{job_id}-{version}"', known)
+        return not matches(job_etag(job_id, version), known)
 
     await services.watch.wait(job_id, seconds, is_done)
 
@@ -113,21 +115,25 @@ async def _wait_for(services: App, job_id: str, seconds: int, known: str | None)
 @router.post(
     "/{job_id}/cancel",
     status_code=202,
+    response_model=JobBody,
     summary="Cancel a job",
     responses={**answer(202, examples.JOB), **problem_responses(404, 409, 422)},
 )
-def cancel_job(job_id: JobId, db: Db, response: Response) -> JobBody:
-    return _accepted(db, jobs.cancel(db, job_id), response)
+def cancel_job(job_id: JobId, db: Db) -> Any:
+    jobs.cancel(db, job_id)
+    return _accepted(job_id, show(require_overview(db, job_id)))
 
 
 @router.post(
     "/{job_id}/retry",
     status_code=202,
+    response_model=JobBody,
     summary="Run again what did not succeed",
     responses={**answer(202, examples.JOB), **problem_responses(404, 409, 422)},
 )
-def retry_job(job_id: JobId, db: Db, response: Response) -> JobBody:
-    return _accepted(db, jobs.retry(db, job_id), response)
+def retry_job(job_id: JobId, db: Db) -> Any:
+    jobs.retry(db, job_id)
+    return _accepted(job_id, show(require_overview(db, job_id)))
 
 
 @router.delete(

@@ -10,7 +10,7 @@ from api.openapi import answer, job_request_body, problem_responses
 from api.schemas import KindBody, KindList, PlannedRunBody, ValidationBody
 from api.submissions import check_request
 from fmx_ml.requests import spec_hash
-from fmx_store import jobs
+from fmx_store.submissions import plan_runs
 
 router = APIRouter(prefix="/v1", tags=["kinds"])
 
@@ -47,7 +47,7 @@ async def get_kind(kind: str) -> KindBody:
 )
 def validate_job(value: JobJson, services: App) -> ValidationBody:
     request = check_request(value)
-    planned = jobs.plan_runs(services.db, request, services.settings.max_runs_per_job)
+    planned = plan_runs(services.db, request, services.settings.max_runs_per_job)
     return ValidationBody(
         kind=request.kind,
         preset=request.preset,

@@ -10,7 +10,8 @@ from http_service import SUMMARY, Service, epoch, pointers, problem, wait_until
 from sqlalchemy.exc import OperationalError
 from sqlmodel import select
 
-from fmx_store import claims, jobs
+from api import shown_jobs
+from fmx_store import claims
 from fmx_store.tables import Blob, Idempotency
 
 
@@ -236,7 +237,7 @@ def test_a_wait_does_not_outlive_the_database(
         raise OperationalError("SELECT", {}, ConnectionError("gone"))
 
     job_id = service.submit()["id"]
-    timer = threading.Timer(0.5, monkeypatch.setattr, [jobs, "get_version", fail])
+    timer = threading.Timer(0.5, monkeypatch.setattr, [shown_jobs, "read_versions", fail])
     timer.start()
     answer, seconds = wait(service, job_id, "wait=20")
     timer.join()

@@ -6,7 +6,7 @@ from typing import Any
 from http_service import Service, epoch
 from record_kit import statements
 
-from api.views import job_bodies, run_bodies
+from api.views import job_body, run_bodies
 from fmx_store import artifacts, claims, jobs
 
 MANY = 32  # seeds of one request
@@ -23,7 +23,7 @@ def test_a_list_of_large_jobs_reads_no_run(column_service: Service) -> None:
     service = column_service
 
     def show_all() -> None:
-        bodies = job_bodies(service.db, jobs.list_jobs(service.db).items)
+        bodies = [job_body(item) for item in jobs.list_jobs(service.db).items]
         assert [sum(body.runs.model_dump().values()) for body in bodies] == sizes[::-1]
 
     sizes = [1]

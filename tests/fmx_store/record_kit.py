@@ -16,6 +16,7 @@ from fmx_ml.trainings import PlannedRun
 from fmx_store import claims, jobs
 from fmx_store.claims import Claim, Failure, Lease, Success
 from fmx_store.database import Database
+from fmx_store.overviews import Version, read_versions
 from fmx_store.states import Reason, State
 from fmx_store.tables import Event, Job, Run
 
@@ -45,7 +46,7 @@ def submit_plan(db: Database, needs: Mapping[str, Sequence[str]], **values: Any)
         PlannedRun(name=name, training=p.training, needs=tuple(needed))
         for (name, needed), p in zip(needs.items(), plan(asked), strict=True)
     )
-    with mock.patch("fmx_store.jobs.plan", return_value=planned):
+    with mock.patch("fmx_store.submissions.plan", return_value=planned):
         return jobs.submit(db, asked, 1000).job
 
 
@@ -54,6 +55,11 @@ def claim(db: Database, worker: str = "w") -> Claim:
     claimed = claims.claim(db, worker, CPU)
     assert claimed is not None
     return claimed
+
+
+def version_of(db: Database, job_id: str) -> Version:
+    """A job's version and state."""
+    return read_versions(db, [job_id])[job_id]
 
 
 def epoch(number: int, **figures: Any) -> EpochMetrics:

@@ -16,6 +16,7 @@ from record_kit import (
     states_of,
     submit,
     submit_plan,
+    version_of,
 )
 from sqlmodel import col, select
 
@@ -84,9 +85,9 @@ def test_beats_count_up_and_carry_the_cancel(db: Database) -> None:
     assert claims.active(db) == [Heartbeat(lease.run_id, job.id, 1, 0)]
     assert claims.beat(db, lease) is State.RUNNING
     assert claims.active(db) == [Heartbeat(lease.run_id, job.id, 1, 1)]
-    version = jobs.get_version(db, job.id)
+    version = version_of(db, job.id)
     assert claims.beat(db, lease) is State.RUNNING
-    assert jobs.get_version(db, job.id) == version
+    assert version_of(db, job.id) == version
     jobs.cancel(db, job.id)
     assert claims.beat(db, lease) is State.CANCELLING
     assert claims.record_progress(db, lease, [epoch(1)]) is State.CANCELLING
@@ -95,14 +96,14 @@ def test_beats_count_up_and_carry_the_cancel(db: Database) -> None:
 def test_progress_is_written_once_however_often_it_is_sent(db: Database) -> None:
     job = submit(db)
     lease = claim(db).lease
-    before, _ = jobs.get_version(db, job.id)
+    before, _ = version_of(db, job.id)
     claims.record_progress(db, lease, [epoch(1), epoch(2)], phase="training")
     claims.record_progress(db, lease, [epoch(2, seconds=1.5), epoch(3, seconds=0.5)])
     assert [m.epoch for m in metrics.read_metrics(db, lease.run_id)] == [1, 2, 3]
     assert metrics.read_metrics(db, lease.run_id)[1].seconds == 1.5
     run = jobs.require_run(db, lease.run_id)
     assert (run.epochs_done, run.phase, run.seconds_per_epoch) == (3, "training", 1.0)
-    assert jobs.get_version(db, job.id)[0] == before + 2
+    assert version_of(db, job.id)[0] == before + 2
     claims.record_progress(db, lease, [epoch(1)])
     assert jobs.require_run(db, lease.run_id).epochs_done == 3
 
@@ -110,10 +111,10 @@ def test_progress_is_written_once_however_often_it_is_sent(db: Database) -> None
 def test_progress_without_news_is_a_beat(db: Database) -> None:
     job = submit(db)
     lease = claim(db).lease
-    before = jobs.get_version(db, job.id)
+    before = version_of(db, job.id)
     claims.record_progress(db, lease)
     assert claims.active(db)[0].beat == 1
-    assert jobs.get_version(db, job.id) == before
+    assert version_of(db, job.id) == before
 
 
 def test_figures_that_are_not_finite_are_written_as_none(db: Database) -> None:

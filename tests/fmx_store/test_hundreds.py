@@ -17,10 +17,11 @@ from record_kit import (
     submit_plan,
 )
 
-from fmx_store import artifacts, claims, jobs, metrics, models
+from fmx_store import artifacts, claims, jobs, metrics
 from fmx_store.claims import Success
 from fmx_store.database import Database, Ring
 from fmx_store.needs import list_needed
+from fmx_store.overviews import require_overview
 from fmx_store.states import State
 from fmx_store.tables import Artifact, Blob
 from fmx_store.tallies import tally_jobs
@@ -177,6 +178,6 @@ def test_files_are_paged_by_the_bytes_of_their_paths(db: Database) -> None:
 def test_a_list_of_many_models_reads_their_ids_alone(db: Database) -> None:
     job = submit_plan(db, {"a": ()})
     with statements(db) as told:
-        assert models.ids_by_job(db, [job.id]) == {job.id: []}
-    [query] = [s for s in told if s.startswith("SELECT")]
+        assert require_overview(db, job.id).models == []
+    [query] = [s for s in told if "FROM model" in s]
     assert "test_accuracy" not in query

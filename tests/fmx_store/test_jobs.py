@@ -31,7 +31,8 @@ from fmx_store.errors import (
     LimitError,
     NotFoundError,
 )
-from fmx_store.jobs import IdempotencyKey
+from fmx_store.new_jobs import IdempotencyKey
+from fmx_store.overviews import read_overviews, read_versions, require_overview
 from fmx_store.states import Role, State
 from fmx_store.tallies import tally_jobs
 
@@ -53,7 +54,7 @@ def test_a_submitted_job_is_there_with_all_its_runs(db: Database, rings: list[Ri
     )
     assert parse_spec("q1", job.spec) == asked.spec
     assert job.spec_hash == spec_hash("q1", asked.spec)
-    assert jobs.tags_of(db, [job.id]) == {job.id: ["a", "b"]}
+    assert require_overview(db, job.id).tags == ["a", "b"]
     runs = jobs.list_runs(db, job.id)
     assert [run.position for run in runs] == [0, 1, 2, 3]
     assert [run.role for run in runs] == [Role.TRAINING] * 3 + [Role.COLLATION]
@@ -124,7 +125,7 @@ def test_the_same_key_with_two_requests_at_once_takes_one(db: Database) -> None:
 def test_what_is_no_id_finds_nothing(db: Database, text: str) -> None:
     for find in (
         jobs.require_job,
-        jobs.get_version,
+        require_overview,
         jobs.list_runs,
         jobs.require_run,
         jobs.cancel,
@@ -137,12 +138,13 @@ def test_what_is_no_id_finds_nothing(db: Database, text: str) -> None:
             find(db, text)
     with pytest.raises(NotFoundError):
         artifacts.require_artifact(db, text, "x")
+    assert read_versions(db, [text]) == {}
     assert artifacts.artifacts_of_run(db, text) == {}
     assert metrics.read_metrics(db, "0" * 26) == []
 
 
 def test_what_does_not_exist_is_not_found(db: Database) -> None:
-    for find in (jobs.require_job, jobs.get_version, jobs.list_runs, jobs.require_run, jobs.cancel):
+    for find in (jobs.require_job, require_overview, jobs.list_runs, jobs.require_run, jobs.cancel):
         with pytest.raises(NotFoundError):
             find(db, "0" * 26)
 
@@ -218,9 +220,11 @@ def test_the_lists_of_many_jobs_at_once_agree_with_those_of_one(db: Database) ->
     for n, job_id in enumerate(ids, 1):
         assert found[job_id] == tally_jobs(db, [job_id])[job_id]
         assert found[job_id].count(State.QUEUED) == n
-    assert jobs.tags_of(db, ids) == {job_id: [f"t{n}"] for n, job_id in enumerate(ids, 1)}
-    assert tally_jobs(db, []) == {}
-    assert jobs.tags_of(db, []) == {}
+    overviews = read_overviews(db, [*ids, "0" * 26, "none"])
+    assert overviews == {job_id: require_overview(db, job_id) for job_id in ids}
+    assert [overviews[job_id].tags for job_id in ids] == [["t1"], ["t2"], ["t3"]]
+    assert overviews == {item.id: item for item in jobs.list_jobs(db).items}
+    assert (tally_jobs(db, []), read_overviews(db, []), read_versions(db, [])) == ({}, {}, {})
 
 
 @pytest.mark.parametrize("state", ["queued", "running", "cancelling", "succeeded"])

@@ -7,6 +7,7 @@ from fmx_store import claims, models
 from fmx_store.claims import Success
 from fmx_store.database import Database
 from fmx_store.errors import NotFoundError
+from fmx_store.overviews import read_overviews
 
 
 def leave_models(db: Database, num_models: int) -> str:
@@ -36,9 +37,9 @@ def test_models_are_listed_newest_first_in_pages(db: Database) -> None:
 def test_the_models_of_many_jobs_and_runs_come_at_once(db: Database) -> None:
     first, second, none = leave_models(db, 2), leave_models(db, 1), submit(db).id
     listed = models.list_models(db, job_id=first).items
-    found = models.ids_by_job(db, [first, second, none])
-    assert [len(found[job_id]) for job_id in (first, second, none)] == [2, 1, 0]
-    assert found[first] == sorted(model.id for model in listed)
+    found = read_overviews(db, [first, second, none])
+    assert [len(found[job_id].models) for job_id in (first, second, none)] == [2, 1, 0]
+    assert found[first].models == sorted(model.id for model in listed)
     runs = {model.run_id: model.id for model in listed}
     assert models.ids_by_run(db, [*runs, "0" * 26]) == runs
 

@@ -10,7 +10,7 @@ from sqlmodel import select
 
 from fmx_ml.requests import parse_request, plan
 from fmx_ml.trainings import PlannedRun
-from fmx_store import claims, jobs
+from fmx_store import claims, jobs, submissions
 from fmx_store.claims import Success
 from fmx_store.database import Database
 from fmx_store.needs import list_needed, reduce_needs
@@ -72,7 +72,7 @@ def test_a_need_that_is_not_planned_before_is_an_error() -> None:
 def test_a_search_of_many_trials_makes_few_rows(db: Database) -> None:
     search = {"trials": 40, "abreast": 4}
     asked = parse_request({"kind": "q2", "spec": {"search": search, "max_epochs": 2}})
-    planned = jobs.plan_runs(db, asked, 100)
+    planned = submissions.plan_runs(db, asked, 100)
     job = jobs.submit(db, asked, 100).job
     with db.read() as session:
         assert len(session.exec(select(RunNeed)).all()) == 36 * 4 + 40

@@ -20,13 +20,13 @@ from record_kit import (
 
 from fmx_ml.questions import MisfitError
 from fmx_ml.requests import JobRequest, parse_request
-from fmx_store import artifacts, claims, jobs, metrics, models
+from fmx_store import artifacts, claims, jobs, metrics, models, submissions
 from fmx_store.blobs import FolderStore
 from fmx_store.claims import Success
 from fmx_store.database import Database, Ring
 from fmx_store.errors import UnfinishedRunError, UnknownRunError
-from fmx_store.jobs import IdempotencyKey
 from fmx_store.needs import list_needed
+from fmx_store.new_jobs import IdempotencyKey
 from fmx_store.states import State
 from fmx_store.tables import Run
 
@@ -140,11 +140,11 @@ def test_a_run_that_goes_between_plan_and_record_leaves_no_job(
 ) -> None:
     source = train(db, blobs, tmp_path)
     asked = transfer_from(source.id)
-    planned = jobs.plan_runs(db, asked, 10)
+    planned = submissions.plan_runs(db, asked, 10)
     artifacts.collect(db, blobs, jobs.remove(db, source.job_id))
     before = dump(db)
     rings.clear()
-    as_before = mock.patch("fmx_store.jobs.plan_runs", return_value=planned)
+    as_before = mock.patch("fmx_store.submissions.plan_runs", return_value=planned)
     with as_before, pytest.raises(UnknownRunError) as caught:
         jobs.submit(db, asked, 10)
     assert (caught.value.place, caught.value.run_id) == ("source_run", source.id)

@@ -21,7 +21,7 @@ from fmx_store.blobs import FolderStore
 from fmx_store.claims import Success
 from fmx_store.database import Database, Ring
 from fmx_store.errors import NotFoundError
-from fmx_store.jobs import IdempotencyKey
+from fmx_store.new_jobs import IdempotencyKey
 from fmx_store.states import State
 
 

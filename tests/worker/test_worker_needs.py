@@ -10,7 +10,7 @@ from workers import DOUBLES, FAILS_ONCE, Record, run_worker
 
 from fmx_ml.requests import JobRequest, parse_request, plan
 from fmx_ml.trainings import PlannedRun
-from fmx_store import claims, jobs
+from fmx_store import claims, jobs, submissions
 from fmx_store.states import Reason, State
 from fmx_store.tables import Run
 from worker.supervisor import supervise
@@ -33,7 +33,7 @@ def submit(
 
 
 def submit_planned(record: Record, asked: JobRequest, planned: Sequence[PlannedRun]) -> str:
-    with mock.patch("fmx_store.jobs.plan", return_value=tuple(planned)):
+    with mock.patch("fmx_store.submissions.plan", return_value=tuple(planned)):
         return jobs.submit(record.db, asked, 100).job.id
 
 
@@ -118,7 +118,7 @@ def test_a_real_run_starts_from_the_weights_of_another_jobs_run(stage: Stage) ->
     asked = parse_request(
         {"kind": "q5", "spec": {**common, **spec, "source_run": source.lease.run_id}}
     )
-    planned = jobs.plan_runs(stage.record.db, asked, 100)
+    planned = submissions.plan_runs(stage.record.db, asked, 100)
     wanted = [run for run in planned if run.taken_from or "frozen" in run.name]
     submit_planned(stage.record, asked, wanted)
     claim = stage.claim_again()

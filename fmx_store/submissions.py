@@ -1,0 +1,190 @@
+"""Submissions: jobs and their runs, recorded many at a time.
+
+What a commit costs, above all the wait for the disk, is shared by all that come together. A group
+is one transaction with one statement a table. Where a submission of it can't be recorded, none is,
+and each is tried alone.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy.exc import (
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+    SQLAlchemyError,
+    TimeoutError,  # noqa: A004 - of the pool, or of a wait for SQLite's other writers
+)
+from sqlmodel import Session, col, select
+
+from fmx_ml.requests import JobRequest, named_runs, plan
+from fmx_ml.trainings import PlannedRun
+from fmx_store import new_jobs, reuse
+from fmx_store.database import Database
+from fmx_store.errors import IdempotencyError, LimitError, UnknownRunError
+from fmx_store.new_jobs import IdempotencyKey, NewJob
+from fmx_store.tables import Idempotency, Job, Run
+
+# Bounds of a group: other processes wait for SQLite's write lock while one is written.
+GROUP_JOBS = 64
+GROUP_RUNS = 256
+
+TRIES = 5
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What is asked for; with the same key it is recorded once."""
+
+    request: JobRequest
+    idempotency: IdempotencyKey | None = None
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """The id of a job that was recorded, now or by an earlier submission with the same key."""
+
+    job_id: str
+    replayed: bool
+
+
+def plan_runs(db: Database, request: JobRequest, max_runs: int) -> tuple[PlannedRun, ...]:
+    """The runs that a request needs, by the runs of other jobs that it names as they are now.
+
+    Raises LimitError, UnknownRunError, UnfinishedRunError, fmx_ml.questions.MisfitError.
+    """
+    planned = plan(request, reuse.resolve(db, named_runs(request)))
+    if len(planned) > max_runs:
+        raise LimitError("runs", len(planned), max_runs)
+    if len({run.name for run in planned}) < len(planned):
+        raise ValueError(f"{request.kind} plans several runs of one name")
+    return planned
+
+
+def record(db: Database, submission: Submission, max_runs: int) -> Recorded:
+    """Records a job and its runs. Raises IdempotencyError, and what `plan_runs` does."""
+    for _ in range(TRIES - 1):
+        try:
+            return _record(db, submission, max_runs)
+        except IntegrityError:
+            # Another server has just recorded the same key: answer as it did. Or a file of a run
+            # that is reused has just been collected: look for another.
+            continue
+    return _record(db, submission, max_runs)
+
+
+def _record(db: Database, submission: Submission, max_runs: int) -> Recorded:
+    # Before anything is planned: the runs that it named then may have been removed since.
+    key = submission.idempotency
+    if key and (earlier := _find_earlier(db, [submission]).get(key.key)):
+        return _replay(key, earlier)
+    new = new_jobs.draft(submission.request, plan_runs(db, submission.request, max_runs), key)
+    with db.write() as session:
+        taken = _find_sources(session, new) if _may_take_over(new.request) else {}
+        session.info["rings"] += new_jobs.write(session.connection(), [new], {new.id: taken})
+        if taken:
+            _take_over(session, new, taken)
+    return Recorded(new.id, replayed=False)
+
+
+def record_all(
+    db: Database, submissions: Sequence[Submission], max_runs: int
+) -> list[Recorded | Exception]:
+    """Records submissions as `record` does; answers what that gives or raises for each."""
+    earlier = _find_earlier(db, submissions)
+    answers: list[Recorded | Exception | None] = [None] * len(submissions)
+    new: dict[int, NewJob] = {}
+    for position, (request, key) in enumerate((s.request, s.idempotency) for s in submissions):
+        try:
+            if key and key.key in earlier:
+                answers[position] = _replay(key, earlier[key.key])
+            elif not _may_take_over(request):
+                new[position] = new_jobs.draft(request, plan_runs(db, request, max_runs), key)
+        except Exception as error:  # noqa: BLE001 - of this one alone; it is answered
+            answers[position] = error
+    for group in _groups(new):
+        answers_of_group = _record_group(db, [new[position] for position in group])
+        for position, answer in zip(group, answers_of_group, strict=True):
+            answers[position] = answer
+    return [
+        _record_alone(db, submissions[position], max_runs) if answer is None else answer
+        for position, answer in enumerate(answers)
+    ]
+
+
+def _groups(new: dict[int, NewJob]) -> Iterator[list[int]]:
+    """The positions of jobs that are written together."""
+    group: list[int] = []
+    num_runs = 0
+    for position, item in new.items():
+        if group and (len(group) == GROUP_JOBS or num_runs + len(item.runs) > GROUP_RUNS):
+            yield group
+            group, num_runs = [], 0
+        group.append(position)
+        num_runs += len(item.runs)
+    if group:
+        yield group
+
+
+def _record_group(db: Database, new: Sequence[NewJob]) -> Sequence[Recorded | Exception | None]:
+    """The answers of jobs that take nothing over; None where each should be tried alone."""
+    try:
+        with db.write() as session:
+            session.info["rings"] += new_jobs.write(session.connection(), new, {})
+    except (OperationalError, InterfaceError, TimeoutError) as error:  # away, or busy, for all
+        return [error] * len(new)
+    except SQLAlchemyError:
+        return [None] * len(new)
+    return [Recorded(item.id, replayed=False) for item in new]
+
+
+def _record_alone(db: Database, submission: Submission, max_runs: int) -> Recorded | Exception:
+    try:
+        return record(db, submission, max_runs)
+    except Exception as error:  # noqa: BLE001 - it is answered
+        return error
+
+
+def _find_earlier(db: Database, submissions: Sequence[Submission]) -> dict[str, Idempotency]:
+    """What was recorded with the keys of submissions."""
+    keys = [s.idempotency.key for s in submissions if s.idempotency]
+    if not keys:
+        return {}
+    with db.read() as session:
+        query = select(Idempotency).where(col(Idempotency.key).in_(keys))
+        return {found.key: found for found in session.exec(query)}
+
+
+def _replay(key: IdempotencyKey, earlier: Idempotency) -> Recorded:
+    if earlier.request_hash != key.request_hash:
+        raise IdempotencyError(key.key)
+    return Recorded(earlier.job_id, replayed=True)
+
+
+def _may_take_over(request: JobRequest) -> bool:
+    """Whether a run of the job may take over what a finished one has left."""
+    return request.reuse or bool(named_runs(request))
+
+
+def _find_sources(session: Session, new: NewJob) -> dict[str, Run]:
+    """The finished runs that new ones take over, by the new ones' names.
+
+    Raises UnknownRunError where a run that the plan names has gone since it was made.
+    """
+    named = {p.name: p.taken_from for p in new.planned if p.taken_from is not None}
+    hashes = new.hashes if new.request.reuse else {}
+    equal = reuse.find_equal(session, set(hashes.values()))
+    wanted = {name: equal[digest] for name, digest in hashes.items() if digest in equal} | named
+    found = reuse.lock_sources(session, set(wanted.values()))
+    for run_id in named.values():
+        if run_id not in found:
+            places = {named_id: place for place, named_id in named_runs(new.request).items()}
+            raise UnknownRunError(places.get(run_id, ""), run_id)
+    return {name: found[run_id] for name, run_id in wanted.items() if run_id in found}
+
+
+def _take_over(session: Session, new: NewJob, sources: dict[str, Run]) -> None:
+    job = session.get_one(Job, new.id)
+    query = select(Run).where(Run.job_id == job.id, col(Run.name).in_(sources))
+    runs = session.exec(query.order_by(col(Run.position)))
+    reuse.take_over(session, job, [(run, sources[run.name]) for run in runs])
