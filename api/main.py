@@ -12,6 +12,7 @@ from api.dependencies import refuse_odd_query
 from api.envelope import Envelope
 from api.routes import artifacts, health, jobs, kinds, models, pages, reports, runs
 from api.services import open_services
+from api.shortcut import Shortcut
 from fmx_store.settings import Settings, get_settings
 
 
@@ -42,7 +43,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for module in (kinds, jobs, runs, artifacts, models, reports, health, pages):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=pages.WEB / "static"))
-    app.add_middleware(Envelope)
+    app.add_middleware(Shortcut, endpoints={models.PREDICT_PATH: models.predict})
+    app.add_middleware(Envelope)  # the last that is added is the outermost
     problems.install(app)
     openapi.install(app)
     return app

@@ -4,6 +4,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -11,6 +12,7 @@ import anyio
 from celery import Celery
 
 from api.predict.catalogue import Catalogue
+from api.predict.roster import Roster
 from api.problems import refuse
 from api.shelf import Shelf
 from api.waiting import JobWatch
@@ -56,11 +58,13 @@ class Services:
     maintenance: Maintenance
     watch: JobWatch
     catalogue: Catalogue
+    roster: Roster
+    models_executor: ThreadPoolExecutor
     in_flight: InFlight = field(default_factory=InFlight)
     reports: Shelf = field(default_factory=Shelf)
-    # Decoding and inference are arithmetic: more of them at once than cores only takes memory.
+    # Decoding is arithmetic: more of it at once than cores only takes memory.
     predict_limiter: anyio.CapacityLimiter = field(
-        default_factory=lambda: anyio.CapacityLimiter(max(2, os.cpu_count() or 1))
+        default_factory=lambda: anyio.CapacityLimiter(_num_cores())
     )
 
     def stop_waiting(self) -> None:
@@ -74,6 +78,11 @@ class Services:
         await asyncio.to_thread(self.doorbell.close)
         await asyncio.to_thread(self.db.close)
         self.celery.close()
+        await asyncio.to_thread(self.models_executor.shutdown, cancel_futures=True)
+
+
+def _num_cores() -> int:
+    return max(2, os.cpu_count() or 1)
 
 
 def open_services(settings: Settings) -> Services:
@@ -86,6 +95,8 @@ def open_services(settings: Settings) -> Services:
     doorbell = Doorbell(celery)
     db.on_commit = doorbell.ring
     blobs = open_store(settings)
+    models_executor = ThreadPoolExecutor(_num_cores(), "models")
+    catalogue = Catalogue(db, blobs, settings, models_executor)
     services = Services(
         settings=settings,
         db=db,
@@ -94,7 +105,9 @@ def open_services(settings: Settings) -> Services:
         blobs=blobs,
         maintenance=Maintenance(db, blobs, settings, doorbell.remind),
         watch=JobWatch(lambda job_id: jobs.get_version(db, job_id)),
-        catalogue=Catalogue(db, blobs, settings),
+        catalogue=catalogue,
+        roster=Roster(catalogue, settings.max_loaded_models),
+        models_executor=models_executor,
     )
     services.maintenance.start()
     return services
