@@ -1,10 +1,10 @@
 """What every answer has: a request id, the security headers, and a body that says what failed."""
 
+import itertools
 import logging
 import re
 import secrets
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -13,12 +13,16 @@ from api.problems import describe, render
 HEAD_KEY = "fmx.head"  # of the scope: the client asked with HEAD, a body need not be made
 
 _SAFE_ID = re.compile(r"[A-Za-z0-9._~-]{1,128}")
+# As ASGI has headers, since every answer goes through here: bytes, names in lower case.
 _HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "Cache-Control": "no-cache",
+    b"x-content-type-options": b"nosniff",
+    b"referrer-policy": b"no-referrer",
+    b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
+    b"cache-control": b"no-cache",
 }
+
+# Unlike any other process's, then counted: a random number for each request is a system call.
+_PROCESS, _numbers = secrets.token_hex(8), itertools.count()
 
 _log = logging.getLogger(__name__)
 
@@ -63,12 +67,14 @@ class Envelope:
 
 
 def _request_id(scope: Scope) -> str:
-    given = Headers(scope=scope).get("x-request-id", "")
-    return given if _SAFE_ID.fullmatch(given) else secrets.token_hex(16)
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _SAFE_ID.fullmatch(given := value.decode("latin-1")):
+            return given
+    return f"{_PROCESS}{next(_numbers):012x}"
 
 
 def _add_headers(message: Message, request_id: str) -> None:
-    headers = MutableHeaders(scope=message)
-    headers["X-Request-ID"] = request_id
-    for name, value in _HEADERS.items():
-        headers.setdefault(name, value)
+    given = message.get("headers", ())
+    names = {name.lower() for name, _ in given}
+    own = [item for item in _HEADERS.items() if item[0] not in names]
+    message["headers"] = [*given, (b"x-request-id", request_id.encode()), *own]

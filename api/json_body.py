@@ -70,10 +70,15 @@ def too_large(max_bytes: int, pointer: str | None = None) -> ProblemError:
 
 async def read_json(request: Request, max_bytes: int, max_depth: int) -> Any:
     """The JSON value in the body. Raises ProblemError: 415, 413 or 400."""
+    return parse_json(await read_json_text(request, max_bytes), max_depth)
+
+
+async def read_json_text(request: Request, max_bytes: int) -> bytes:
+    """The body, which says that it is JSON. Raises ProblemError: 415 or 413."""
     if media_type(request) != JSON_TYPE:
         raise unsupported_media_type(request, JSON_TYPE)
     refuse_encoding(request)
-    return parse_json(await read_body(request, max_bytes), max_depth)
+    return await read_body(request, max_bytes)
 
 
 class _Duplicated(dict[str, Any]):

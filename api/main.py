@@ -2,20 +2,35 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import cached_property
 from importlib.metadata import version
 
 from fastapi import Depends, FastAPI
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import openapi, problems
 from api.dependencies import refuse_odd_query
 from api.envelope import Envelope
 from api.routes import artifacts, health, jobs, kinds, models, pages, reports, runs
 from api.services import open_services
+from api.shortcut import Shortcut
 from fmx_store.settings import Settings, get_settings
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
+class App(FastAPI):
+    """FastAPI's app inside our own middleware, which so comes before all of the framework's."""
+
+    @cached_property
+    def _outermost(self) -> ASGIApp:
+        return Envelope(Shortcut(super().__call__, {models.PREDICT_PATH: models.predict}))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["app"] = self
+        await self._outermost(scope, receive, send)
+
+
+def create_app(settings: Settings | None = None) -> App:
     """The app; without settings, those of the environment. Nothing is opened before it starts."""
     chosen = settings or get_settings()
 
@@ -28,7 +43,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         finally:
             await services.close()
 
-    app = FastAPI(
+    app = App(
         title="fmx",
         version=version("fmx"),
         description=openapi.DESCRIPTION,
@@ -42,7 +57,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for module in (kinds, jobs, runs, artifacts, models, reports, health, pages):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=pages.WEB / "static"))
-    app.add_middleware(Envelope)
     problems.install(app)
     openapi.install(app)
     return app

@@ -157,7 +157,8 @@ def render(request: Request, problem: Problem) -> Response:
     return Response(orjson.dumps(body), problem.status, headers, MEDIA_TYPE)
 
 
-async def _handle(request: Request, error: Exception) -> Response:
+async def handle(request: Request, error: Exception) -> Response:
+    """The answer that tells an error of the table; what is the server's fault is logged."""
     problem = describe(error)
     if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         unplanned = error if problem is _INTERNAL else None
@@ -183,4 +184,4 @@ def _allowed_methods(request: Request) -> list[str]:
 def install(app: FastAPI) -> None:
     """Makes the table answer in place of FastAPI's own handlers."""
     for kind in TABLE:
-        app.add_exception_handler(kind, _handle)
+        app.add_exception_handler(kind, handle)

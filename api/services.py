@@ -2,12 +2,14 @@
 
 import asyncio
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import anyio
 from celery import Celery
 
 from api.predict.catalogue import Catalogue
+from api.predict.roster import Roster
 from api.shelf import Shelf
 from api.shown_jobs import ShownJobs
 from api.submissions import Submissions
@@ -33,10 +35,12 @@ class Services:
     shown_jobs: ShownJobs
     watch: JobWatch
     catalogue: Catalogue
+    roster: Roster
+    models_executor: ThreadPoolExecutor
     reports: Shelf = field(default_factory=Shelf)
-    # Decoding and inference are arithmetic: more of them at once than cores only takes memory.
+    # Decoding is arithmetic: more of it at once than cores only takes memory.
     predict_limiter: anyio.CapacityLimiter = field(
-        default_factory=lambda: anyio.CapacityLimiter(max(2, os.cpu_count() or 1))
+        default_factory=lambda: anyio.CapacityLimiter(_num_cores())
     )
 
     def stop_waiting(self) -> None:
@@ -50,6 +54,11 @@ class Services:
         await asyncio.to_thread(self.doorbell.close)
         await asyncio.to_thread(self.db.close)
         self.celery.close()
+        await asyncio.to_thread(self.models_executor.shutdown, cancel_futures=True)
+
+
+def _num_cores() -> int:
+    return max(2, os.cpu_count() or 1)
 
 
 def open_services(settings: Settings) -> Services:
@@ -63,6 +72,8 @@ def open_services(settings: Settings) -> Services:
     db.on_commit = doorbell.ring
     blobs = open_store(settings)
     shown_jobs = ShownJobs(db)
+    models_executor = ThreadPoolExecutor(_num_cores(), "models")
+    catalogue = Catalogue(db, blobs, settings, models_executor)
     services = Services(
         settings=settings,
         db=db,
@@ -73,7 +84,9 @@ def open_services(settings: Settings) -> Services:
         submissions=Submissions(db, settings.max_runs_per_job),
         shown_jobs=shown_jobs,
         watch=JobWatch(shown_jobs.version),
-        catalogue=Catalogue(db, blobs, settings),
+        catalogue=catalogue,
+        roster=Roster(catalogue, settings.max_loaded_models),
+        models_executor=models_executor,
     )
     services.maintenance.start()
     return services

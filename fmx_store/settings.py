@@ -90,6 +90,9 @@ class Settings(BaseSettings):
         default=8, ge=1, description="Of one request for feature maps."
     )
     max_loaded_models: int = Field(default=16, ge=1, description="Least recently used ones leave.")
+    max_waiting_pictures: int = Field(
+        default=4096, ge=1, description="Of a model's queue; more are refused until it is shorter."
+    )
     predict_threads: int = Field(default=1, ge=1, description="Threads of one ONNX session.")
 
     @field_validator("data_dir", "dataset_dir")

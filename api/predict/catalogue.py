@@ -1,15 +1,17 @@
 """What is kept in memory of the models: their descriptions, exports and test sets."""
 
 import hashlib
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from pydantic import ValidationError
 
+from api.predict.batching import Batcher
 from api.predict.cache import OnceCache
 from api.predict.sessions import LabelledPictures, Session
 from fmx_ml.files import CARD_FILE, ONNX_FILE, TEST_SET_FILE
 from fmx_ml.model_card import ModelCard, parse_classifier
-from fmx_store import artifacts
+from fmx_store import artifacts, models
 from fmx_store.blobs import BlobStore
 from fmx_store.database import Database
 from fmx_store.errors import BlobError, NotFoundError
@@ -17,6 +19,7 @@ from fmx_store.settings import Settings
 from fmx_store.tables import Artifact, Model
 
 KEPT_CARDS = 1024  # a few KB each
+KEPT_FILE_LISTS = 1024  # as small
 KEPT_TEST_SETS = 4  # 4 MB each; models of the same half share theirs
 
 
@@ -24,35 +27,50 @@ KEPT_TEST_SETS = 4  # 4 MB each; models of the same half share theirs
 class Loaded:
     """A model that is ready to answer."""
 
+    model: Model
     card: ModelCard
-    session: Session
+    batcher: Batcher
+
+    @property
+    def session(self) -> Session:
+        """What it answers with."""
+        return self.batcher.session
 
 
 class Catalogue:
     """Reads what models left, once; files are told apart by their contents."""
 
-    def __init__(self, db: Database, blobs: BlobStore, settings: Settings) -> None:
-        """Nothing is read yet."""
+    def __init__(
+        self, db: Database, blobs: BlobStore, settings: Settings, executor: Executor
+    ) -> None:
+        """Nothing is read yet; models run in the executor's threads."""
         self._db, self._blobs, self._settings = db, blobs, settings
+        self._executor = executor
+        self._files = OnceCache[dict[str, Artifact]](KEPT_FILE_LISTS)
         self._cards = OnceCache[ModelCard](KEPT_CARDS)
-        self._sessions = OnceCache[Session](settings.max_loaded_models)
+        self._sessions = OnceCache[Batcher](settings.max_loaded_models)
         self._test_sets = OnceCache[LabelledPictures](KEPT_TEST_SETS)
 
     def files(self, model: Model) -> dict[str, Artifact]:
-        """The artifacts of the model's run, by their names in it."""
-        return artifacts.artifacts_of_run(self._db, model.run_id)
+        """The artifacts of the model's run, by their names in it; they never change."""
+        run_id = model.run_id
+        return self._files.get(run_id, lambda: artifacts.artifacts_of_run(self._db, run_id))
 
     def card(self, model: Model) -> ModelCard:
         """The model's model.json. Raises NotFoundError, BlobError."""
         file = self._require(model, CARD_FILE)
         return self._cards.get(file.sha256, lambda: self._read_card(file))
 
-    def load(self, model: Model) -> Loaded:
+    def load(self, model_id: str) -> Loaded:
         """The model, ready to answer. Raises NotFoundError, BlobError."""
+        model = models.require_model(self._db, model_id)
         file = self._require(model, ONNX_FILE)
-        threads = self._settings.predict_threads
-        session = self._sessions.get(file.sha256, lambda: Session(self._read(file), threads))
-        return Loaded(self.card(model), session)
+        batcher = self._sessions.get(file.sha256, lambda: self._open(file))
+        return Loaded(model, self.card(model), batcher)
+
+    def _open(self, file: Artifact) -> Batcher:
+        session = Session(self._read(file), self._settings.predict_threads)
+        return Batcher(session, self._executor, self._settings.max_waiting_pictures)
 
     def test_set(self, model: Model) -> LabelledPictures:
         """The pictures that the model was tested on. Raises NotFoundError, BlobError."""

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from api.conditional import accepts_json, prefers_png
 from api.json_body import JSON_TYPE
 from api.pointers import ErrorItem
-from api.predict.catalogue import Catalogue
-from api.predict.intake import Batch, Reader
+from api.predict.catalogue import Loaded
+from api.predict.intake import Batch
 from api.predict.predictor import describe_predictions
 from api.predict.sheets import (
     PNG_TYPE,
@@ -30,9 +30,7 @@ from api.predict.sheets import (
 )
 from api.problems import invalid, refuse
 from api.queries import FeatureMapQuery
-from api.schemas import Prediction
-from fmx_ml.model_card import OutputCard
-from fmx_store.tables import Model
+from fmx_ml.model_card import ModelCard, OutputCard
 
 MAX_NUMBERS = 4_000_000  # of an answer in JSON: some 40 MB
 
@@ -44,7 +42,7 @@ class _Mapped:
     """A picture, what the model says of it, and the maps of each layer."""
 
     pixels_HW: NDArray[np.uint8]
-    prediction: Prediction
+    prediction: dict[str, Any]
     maps: Sequence[NDArray[np.float32]]  # [C, H, W] each
 
 
@@ -56,12 +54,12 @@ class Rendered:
     media_type: str
 
 
-def choose_layers(catalogue: Catalogue, model: Model, asked: str | None) -> list[OutputCard]:
+def choose_layers(card: ModelCard, asked: str | None) -> list[OutputCard]:
     """The layers that are named, or all, from input to output.
 
     Raises ProblemError: 409 where the model has no convolutions, 422 for what is no layer of it.
     """
-    known = [out for out in catalogue.card(model).outputs if _CONVOLUTION.fullmatch(out.name)]
+    known = [out for out in card.outputs if _CONVOLUTION.fullmatch(out.name)]
     if not known:
         raise refuse(409, "no_feature_maps", "this model has no convolutions, so no feature maps")
     if asked is None:
@@ -81,26 +79,24 @@ def _refuse_layers(names: Sequence[str], known: Sequence[str]) -> None:
 
 
 def render_maps(
-    catalogue: Catalogue,
-    model: Model,
+    loaded: Loaded,
     layers: Sequence[OutputCard],
-    read: Reader,
+    batch: Batch,
     query: FeatureMapQuery,
     accept: str | None,
 ) -> Rendered:
-    """The maps of each picture as the client likes them. Raises ProblemError, BlobError."""
-    batch = read()
+    """The maps of each picture as the client likes them. Raises ProblemError."""
     if prefers_png(accept):
         if len(batch.origins) == 1:
-            return _render_sheet(layers, _map_pictures(catalogue, model, layers, batch)[0])
+            return _render_sheet(layers, _map_pictures(loaded, layers, batch)[0])
         if not accepts_json(accept):
             detail = "a sheet shows one picture: send one, or accept application/json"
             raise refuse(406, "one_picture", detail)
     if query.values:
         _refuse_numbers(layers, len(batch.origins))
-    mapped = _map_pictures(catalogue, model, layers, batch)
+    mapped = _map_pictures(loaded, layers, batch)
     pictures = [_describe(layers, picture, values=query.values) for picture in mapped]
-    body = {"model": model.id, "feature_maps": pictures}
+    body = {"model": loaded.model.id, "feature_maps": pictures}
     return Rendered(orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY), JSON_TYPE)
 
 
@@ -115,10 +111,7 @@ def _refuse_numbers(layers: Sequence[OutputCard], num_pictures: int) -> None:
         raise invalid([ErrorItem("?values", "too_many_values", detail)])
 
 
-def _map_pictures(
-    catalogue: Catalogue, model: Model, layers: Sequence[OutputCard], batch: Batch
-) -> list[_Mapped]:
-    loaded = catalogue.load(model)
+def _map_pictures(loaded: Loaded, layers: Sequence[OutputCard], batch: Batch) -> list[_Mapped]:
     names = [layer.name for layer in layers]
     probabilities_NK, maps = loaded.session.predict_with_maps(batch.images_NHW, names)
     predictions = describe_predictions(loaded.card, batch, probabilities_NK)
@@ -133,7 +126,7 @@ def _map_pictures(
 def _describe(layers: Sequence[OutputCard], mapped: _Mapped, *, values: bool) -> dict[str, Any]:
     pixels_HW = mapped.pixels_HW
     return {
-        **mapped.prediction.model_dump(by_alias=True, exclude_unset=True),
+        **mapped.prediction,
         "input": {
             "shape": pixels_HW.shape,
             **({"values": np.ascontiguousarray(pixels_HW)} if values else {}),

@@ -3,7 +3,7 @@
 Legend of shapes: N pictures, H W pixels.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -15,10 +15,17 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from starlette.requests import Request
 
-from api.json_body import JSON_TYPE, media_type, read_json, unsupported_media_type
+from api.json_body import (
+    JSON_TYPE,
+    media_type,
+    parse_json,
+    read_json_text,
+    unsupported_media_type,
+)
 from api.pointers import ErrorItem, describe_invalid, join_pointer
 from api.predict.catalogue import Catalogue
 from api.predict.pictures import Picture, PictureError, read_picture
+from api.predict.pixels import unpack_pixels
 from api.predict.uploads import FIELD, FORM_TYPE, Upload, stream_files
 from api.problems import invalid
 from api.queries import PredictRequest
@@ -28,6 +35,7 @@ from fmx_store.settings import Settings
 from fmx_store.tables import Model
 
 PIXEL_BYTES = 16  # of a pixel in JSON: three digits, a comma, and an indentation
+BRIEF_BYTES = 16 * 1024  # of a body; reading it takes less time than a thread's help
 
 
 @dataclass(frozen=True)
@@ -38,14 +46,10 @@ class Batch:
     origins: Sequence[dict[str, Any]]
 
 
-# Work for a thread: what is left to do when the body is there. Raises ProblemError.
-Reader = Callable[[], Batch]
-
-
 async def receive_pictures(
     request: Request, services: Services, model: Model, max_pictures: int
-) -> Reader:
-    """Takes the body in; the reader makes pictures of it. Raises ProblemError."""
+) -> Batch:
+    """The pictures in the request's body. Raises ProblemError, BlobError."""
     kind = media_type(request)
     if kind == JSON_TYPE:
         return await _receive_json(request, services, model, max_pictures)
@@ -56,15 +60,19 @@ async def receive_pictures(
 
 async def _receive_json(
     request: Request, services: Services, model: Model, max_pictures: int
-) -> Reader:
-    settings = services.settings
+) -> Batch:
     pixels = max_pictures * IMAGE_SIDE * IMAGE_SIDE
-    max_bytes = settings.max_body_bytes + pixels * PIXEL_BYTES
-    value = await read_json(request, max_bytes, settings.max_json_depth)
-    return partial(_read_json, services.catalogue, model, value, max_pictures)
+    max_bytes = services.settings.max_body_bytes + pixels * PIXEL_BYTES
+    body = await read_json_text(request, max_bytes)
+    if len(body) <= BRIEF_BYTES:
+        images_NHW = unpack_pixels(body, max_pictures)
+        if images_NHW is not None:
+            return _without_origins(images_NHW)
+    read = partial(_read_json, services, model, body, max_pictures)
+    return await to_thread.run_sync(read, limiter=services.predict_limiter)
 
 
-async def _receive_files(request: Request, services: Services, max_pictures: int) -> Reader:
+async def _receive_files(request: Request, services: Services, max_pictures: int) -> Batch:
     names: list[str] = []
     pictures: list[Picture] = []
     async with aclosing(stream_files(request, services.settings, max_pictures)) as uploads:
@@ -74,14 +82,20 @@ async def _receive_files(request: Request, services: Services, max_pictures: int
             names.append(upload.name)
     if not names:
         raise invalid([ErrorItem(f"/{FIELD}", "missing", "no file was sent")])
-    return partial(_stack, names, pictures)
+    return _stack(names, pictures)
 
 
-def _read_json(catalogue: Catalogue, model: Model, value: Any, max_pictures: int) -> Batch:
-    request = _parse(value, max_pictures)
+def _read_json(services: Services, model: Model, body: bytes, max_pictures: int) -> Batch:
+    images_NHW = unpack_pixels(body, max_pictures)
+    if images_NHW is not None:
+        return _without_origins(images_NHW)
+    request = _parse(parse_json(body, services.settings.max_json_depth), max_pictures)
     if request.test_rows is not None:
-        return _read_rows(catalogue, model, request.test_rows)
-    images_NHW = np.array(request.images, dtype=np.uint8)
+        return _read_rows(services.catalogue, model, request.test_rows)
+    return _without_origins(np.array(request.images, dtype=np.uint8))
+
+
+def _without_origins(images_NHW: NDArray[np.uint8]) -> Batch:
     return Batch(images_NHW, [{} for _ in images_NHW])
 
 

@@ -144,6 +144,7 @@ def retry_job(job_id: JobId, db: Db) -> Any:
 )
 def delete_job(job_id: JobId, services: App) -> None:
     files = jobs.remove(services.db, job_id)
+    services.roster.forget_job(job_id)
     artifacts.collect(services.db, services.blobs, files)
 
 

@@ -1,13 +1,15 @@
 """Models, and what they make of pictures: predictions and feature maps."""
 
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
+import orjson
 from anyio import to_thread
 from fastapi import APIRouter, Query, Request, Response
 
 from api import examples
 from api.dependencies import App, ModelId
+from api.json_body import JSON_TYPE
 from api.model_views import model_body, model_detail
 from api.openapi import answer, predict_request_body, problem_responses
 from api.paging import check_limit
@@ -19,7 +21,10 @@ from api.queries import FeatureMapQuery, ModelQuery
 from api.schemas import FeatureMapsBody, ModelDetail, ModelPage, PredictionsBody
 from fmx_store import models
 
-router = APIRouter(prefix="/v1/models", tags=["models"])
+PREFIX = "/v1/models"
+PREDICT_PATH = f"{PREFIX}/{{model_id}}/predict"
+
+router = APIRouter(prefix=PREFIX, tags=["models"])
 
 _DETAIL = {**examples.MODEL, "description": {"format": "fmx-model", "num_classes": 5}}
 _MAPS_ANSWER = answer(
@@ -50,19 +55,19 @@ def get_model(model_id: ModelId, services: App) -> ModelDetail:
 
 
 @router.post(
-    "/{model_id}/predict",
+    PREDICT_PATH.removeprefix(PREFIX),
     response_model=PredictionsBody,
-    response_model_exclude_unset=True,
     summary="Predict the classes of pictures",
     responses={**answer(200, examples.PREDICTIONS), **problem_responses(400, 404, 413, 415, 422)},
     openapi_extra=predict_request_body(),
 )
-async def predict(model_id: ModelId, request: Request, services: App) -> Any:
-    model = await to_thread.run_sync(models.require_model, services.db, model_id)
-    read = await receive_pictures(request, services, model, services.settings.max_pictures)
-    work = partial(predict_pictures, services.catalogue, model, read)
-    predictions = await to_thread.run_sync(work, limiter=services.predict_limiter)
-    return PredictionsBody(model=model.id, predictions=predictions)
+async def predict(model_id: ModelId, request: Request, services: App) -> Response:
+    loaded = await services.roster.require(model_id)
+    max_pictures = services.settings.max_pictures
+    batch = await receive_pictures(request, services, loaded.model, max_pictures)
+    predictions = await predict_pictures(loaded, batch)
+    body = {"model": model_id, "predictions": predictions}
+    return Response(orjson.dumps(body), media_type=JSON_TYPE)
 
 
 @router.post(
@@ -78,12 +83,10 @@ async def make_feature_maps(
     services: App,
     query: Annotated[FeatureMapQuery, Query()],
 ) -> Response:
-    model = await to_thread.run_sync(models.require_model, services.db, model_id)
-    catalogue = services.catalogue
-    layers = await to_thread.run_sync(choose_layers, catalogue, model, query.layers)
+    loaded = await services.roster.require(model_id)
+    layers = choose_layers(loaded.card, query.layers)
     max_pictures = services.settings.max_feature_map_pictures
-    read = await receive_pictures(request, services, model, max_pictures)
-    accept = request.headers.get("accept")
-    work = partial(render_maps, catalogue, model, layers, read, query, accept)
+    batch = await receive_pictures(request, services, loaded.model, max_pictures)
+    work = partial(render_maps, loaded, layers, batch, query, request.headers.get("accept"))
     made = await to_thread.run_sync(work, limiter=services.predict_limiter)
     return Response(made.content, headers={"Vary": "Accept"}, media_type=made.media_type)
