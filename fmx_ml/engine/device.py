@@ -46,6 +46,20 @@ def _num_cpus() -> int:
 
 
 @contextmanager
+def full_precision() -> Generator[None]:
+    """Lets a GPU reckon in float32 for a while, and not in TF32, which convolutions get by default.
+
+    TF32 keeps 10 bits of a factor: curves would not be those of the CPU.
+    """
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
+
+
+@contextmanager
 def memory_errors() -> Generator[None]:
     """Turns torch's and Python's lack of memory into OutOfMemoryError."""
     try:

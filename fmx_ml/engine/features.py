@@ -16,11 +16,12 @@ from fmx_ml.engine.objective import Objective
 from fmx_ml.engine.stop import StopCheck
 from fmx_ml.engine.train import Fit, Weights, copy_weights, fit
 from fmx_ml.models.cnn import Cnn
+from fmx_ml.packs import MAX_FEATURES
 from fmx_ml.sinks import Sink
 from fmx_ml.specs import Augmentation
 from fmx_ml.trainings import CnnTraining
 
-_MAX_FEATURES = 4_096  # a picture: 25,000 pictures take 0.4 GB
+_MAX_FEATURES = MAX_FEATURES
 
 
 def has_fixed_features(model: Cnn, training: CnnTraining) -> bool:

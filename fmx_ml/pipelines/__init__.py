@@ -1,18 +1,30 @@
 """The pipelines: one run each, from its training to the files and the summary it leaves (torch)."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from fmx_ml.data.sources import DataSources
-from fmx_ml.engine.device import cpu_threads, memory_errors, resolve_device
+from fmx_ml.engine.device import (
+    cpu_threads,
+    full_precision,
+    memory_errors,
+    resolve_device,
+)
+from fmx_ml.packs import pack_key
 from fmx_ml.pipelines.autoencoder import train_autoencoder
 from fmx_ml.pipelines.cnn import train_cnn
+from fmx_ml.pipelines.conclusions import Ended
 from fmx_ml.pipelines.mlp import train_mlp
+from fmx_ml.pipelines.pack import train_members
+from fmx_ml.pipelines.preparation import Member
 from fmx_ml.pipelines.trial import run_trial
 from fmx_ml.results import NeededRun
 from fmx_ml.sinks import Sink
 from fmx_ml.trainings import AutoencoderTraining, CnnTraining, MlpTraining, Training, TrialTraining
+
+__all__ = ["Member", "train", "train_pack"]
 
 
 def train(
@@ -38,27 +50,10 @@ def train(
         UserError, DataUnavailableError, DivergedError, OutOfMemoryError, ExportError, StoppedError.
     """
     chosen = resolve_device(device)
-    with cpu_threads(num_threads) as count, memory_errors():
-        match training:
-            case CnnTraining():
-                summary = train_cnn(training, sink, sources, chosen, needed)
-            case AutoencoderTraining():
-                summary = train_autoencoder(training, sink, sources, chosen)
-            case MlpTraining():
-                summary = train_mlp(training, sink, sources, chosen, needed)
-            case TrialTraining():
-                summary = run_trial(training, sink, sources, chosen, needed)
+    with cpu_threads(num_threads) as count, memory_errors(), full_precision():
+        summary = _train(Member(training, sink, needed), sources, chosen)
         summary["environment"]["threads"] = count
         return summary
-
-
-@dataclass(frozen=True)
-class Member:
-    """A training of a pack, where its metrics and files go, and the finished runs it needs."""
-
-    training: Training
-    sink: Sink
-    needed: Sequence[NeededRun] = ()
 
 
 def train_pack(
@@ -69,22 +64,76 @@ def train_pack(
     num_threads: int | None = None,
     ended: Callable[[int, dict[str, Any] | Exception], None],
 ) -> None:
-    """Trains all members, together where that is faster; each ends by itself.
+    """Trains all members, those of equal pack keys together; each ends by itself.
 
     `ended` is told of each member, by its place in `members`, as soon as it has ended: its summary,
     or the error that ended it, one of those that `train` raises or one that nobody foresaw. A
-    member whose sink wants an end is stopped alone; the others go on.
+    member whose sink wants an end is stopped alone; the others go on. On a GPU sinks and `ended`
+    are called by several threads, one at a time.
     """
+    with cpu_threads(num_threads) as count:
+        for places in _group(members):
+            tell = _Teller(places, count, ended)
+            try:
+                _train_group([members[place] for place in places], sources, device, tell)
+            except Exception as error:  # noqa: BLE001 - told, and the others go on
+                tell.rest(error)
+
+
+class _Teller:
+    """Tells of the members of a group by their places among all."""
+
+    def __init__(self, places: Sequence[int], num_threads: int, ended: Ended) -> None:
+        self._untold = dict(enumerate(places))
+        self._num_threads, self._ended = num_threads, ended
+
+    def __call__(self, place: int, outcome: dict[str, Any] | Exception) -> None:
+        if not isinstance(outcome, Exception):
+            outcome["environment"]["threads"] = self._num_threads
+        self._ended(self._untold.pop(place), outcome)
+
+    def rest(self, error: Exception) -> None:
+        """The error ended all that had not ended yet."""
+        for place in list(self._untold):
+            self(place, error)
+
+
+def _group(members: Sequence[Member]) -> list[list[int]]:
+    """Places of the members that train together, in the order of their first."""
+    groups: dict[str | int, list[int]] = {}
     for place, member in enumerate(members):
-        try:
-            outcome: dict[str, Any] | Exception = train(
-                member.training,
-                member.sink,
-                sources=sources,
-                device=device,
-                num_threads=num_threads,
-                needed=member.needed,
-            )
-        except Exception as error:  # noqa: BLE001 - told, and the others go on
-            outcome = error
-        ended(place, outcome)
+        key = pack_key(member.training)
+        groups.setdefault(place if key is None else key, []).append(place)
+    return list(groups.values())
+
+
+def _train_group(
+    members: Sequence[Member], sources: DataSources, device: str, ended: Ended
+) -> None:
+    """Trains members of one key. Raises what ends all of them that have not ended yet."""
+    chosen = resolve_device(device)
+    with memory_errors():
+        if len(members) == 1:
+            ended(0, _train(members[0], sources, chosen))
+        else:
+            train_members(members, sources, chosen, ended)
+
+
+def _train(member: Member, sources: DataSources, device: torch.device) -> dict[str, Any]:
+    """One member; on a GPU as a pack of one, whose steps are launched as a whole."""
+    if device.type == "cuda" and pack_key(member.training) is not None:
+        outcomes: list[dict[str, Any] | Exception] = []
+        train_members([member], sources, device, lambda _, outcome: outcomes.append(outcome))
+        if isinstance(outcomes[0], Exception):
+            raise outcomes[0]
+        return outcomes[0]
+    sink = member.sink
+    match member.training:
+        case CnnTraining() as training:
+            return train_cnn(training, sink, sources, device, member.needed)
+        case AutoencoderTraining() as training:
+            return train_autoencoder(training, sink, sources, device)
+        case MlpTraining() as training:
+            return train_mlp(training, sink, sources, device, member.needed)
+        case TrialTraining() as training:
+            return run_trial(training, sink, sources, device, member.needed)

@@ -51,22 +51,47 @@ def train_autoencoder(
 ) -> dict[str, Any]:
     """Trains an autoencoder; leaves its weights, history, reconstructions and codes."""
     sink.phase("data")
-    data = load_autoencoder_data(training.dataset, training.split_seed, sources)
+    data = load_data(training, sources)
     card = input_of(training.normalise)
-    weights = torch.Generator().manual_seed(derive_seed(training.seed, "weights"))
-    model = build_autoencoder(training.model, weights).to(device)
+    model = make_model(training).to(device)
     sink.phase("training")
     examples = to_device(data.train, device, card), to_device(data.val, device, card)
     with denormals_flushed():
         result = fit(model, _OBJECTIVE, *examples, training, sink)
     del examples
+    return {**conclude(model, data, training, result, sink), **describe_machine(device)}
+
+
+def load_data(training: AutoencoderTraining, sources: DataSources) -> AutoencoderData:
+    """The pictures of both halves.
+
+    Raises:
+        DataUnavailableError: no verified copy of the data set can be had.
+    """
+    return load_autoencoder_data(training.dataset, training.split_seed, sources)
+
+
+def make_model(training: AutoencoderTraining) -> Autoencoder:
+    """The network on the CPU, its weights drawn from the seed."""
+    weights = torch.Generator().manual_seed(derive_seed(training.seed, "weights"))
+    return build_autoencoder(training.model, weights)
+
+
+def conclude(
+    model: Autoencoder,
+    data: AutoencoderData,
+    training: AutoencoderTraining,
+    result: Fit,
+    sink: Sink,
+) -> dict[str, Any]:
+    """Measures the best epoch; leaves the history and that epoch's files in the sink."""
     leave_history(result.history, sink)
     sink.phase("evaluation")
     model.to(CPU).load_state_dict(result.best_weights)
     summary = _summarise(model, data, training, result, sink)
-    _save_reconstructions(model, data.samples, card, sink)
+    _save_reconstructions(model, data.samples, input_of(training.normalise), sink)
     _save_model(training, result, sink)
-    return {**summary, **describe_machine(device)}
+    return summary
 
 
 def _summarise(

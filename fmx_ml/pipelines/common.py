@@ -15,7 +15,7 @@ from safetensors.numpy import save
 
 from fmx_ml.data.loader import HalfData, load_half
 from fmx_ml.data.sources import DataSources, Pictures
-from fmx_ml.data.split import take_fraction
+from fmx_ml.data.split import Indices, take_fraction
 from fmx_ml.engine.device import describe_device
 from fmx_ml.engine.evaluate import count_confusion, measure, predict, score_classes, to_device
 from fmx_ml.engine.stop import StopCheck
@@ -74,10 +74,28 @@ def load_data(training: CnnTraining | MlpTraining, sources: DataSources) -> Half
     Raises:
         DataUnavailableError: no verified copy of the data set can be had.
     """
-    data = load_half(training.dataset, training.half, training.split_seed, sources)
-    rows = take_fraction(data.train.labels_N, training.fraction_percent, training.split_seed)
+    return take_part(load_whole(training, sources), training)
+
+
+def load_whole(training: CnnTraining | MlpTraining, sources: DataSources) -> HalfData:
+    """All of the half's pictures.
+
+    Raises:
+        DataUnavailableError: no verified copy of the data set can be had.
+    """
+    return load_half(training.dataset, training.half, training.split_seed, sources)
+
+
+def take_part(data: HalfData, training: CnnTraining | MlpTraining) -> HalfData:
+    """Of the pictures to learn from only the part that the training asks for."""
+    rows = find_part(data, training)
     part = Pictures(images_NHW=data.train.images_NHW[rows], labels_N=data.train.labels_N[rows])
     return replace(data, train=part)
+
+
+def find_part(data: HalfData, training: CnnTraining | MlpTraining) -> Indices:
+    """Row numbers of that part, in rising order."""
+    return take_fraction(data.train.labels_N, training.fraction_percent, training.split_seed)
 
 
 def summarise_fit(result: Fit) -> dict[str, Any]:

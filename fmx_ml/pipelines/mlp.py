@@ -51,7 +51,7 @@ def train_mlp(
         UserError: the autoencoder that it starts from is not there or does not fit.
         ExportError: that one's weights are not those that its card describes.
     """
-    model = _make_model(training, needed).to(device)
+    model = make_model(training, needed).to(device)
     sink.phase("data")
     data = load_data(training, sources)
     leave_test_set(data, sink)
@@ -61,15 +61,22 @@ def train_mlp(
     with denormals_flushed():
         result = fit(model, Classification(len(data.classes)), *examples, training, sink)
     del examples
+    return {**conclude(model, data, training, result, sink), **describe_machine(device)}
+
+
+def conclude(
+    model: Mlp, data: HalfData, training: MlpTraining, result: Fit, sink: Sink
+) -> dict[str, Any]:
+    """Measures the best epoch and the last, and leaves the history and the best one's files."""
     leave_history(result.history, sink)
     sink.phase("evaluation")
+    card = input_of(training.normalise)
     summary = summarise_classifier(model.to(CPU), data, result, training, card, sink)
     sink.phase("export")
-    checked = leave_export(model, _describe(training, data, result, sink), data, sink)
-    return {**summary, **checked, **describe_machine(device)}
+    return {**summary, **leave_export(model, _describe(training, data, result, sink), data, sink)}
 
 
-def _make_model(training: MlpTraining, needed: Sequence[NeededRun]) -> Mlp:
+def make_model(training: MlpTraining, needed: Sequence[NeededRun]) -> Mlp:
     """The network on the CPU, its weights drawn from the seed or copied from an encoder."""
     weights = torch.Generator().manual_seed(derive_seed(training.seed, "weights"))
     model = build(training.model, len(HALVES[training.half]), weights)

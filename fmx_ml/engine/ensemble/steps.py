@@ -23,7 +23,7 @@ from fmx_ml.engine.ensemble.stack import Stack
 from fmx_ml.engine.evaluate import Examples
 
 _STEPS_A_GRAPH = 8  # replayed at once where there are as many to do
-_EVALUATED = 20_000  # pictures at once, counted once a member: what they become fits any GPU
+_EVALUATED = 8_000  # pictures at once, counted once a member: what they become fits any GPU
 
 
 class Stepper:

@@ -133,7 +133,7 @@ def test_it_starts_from_copies_of_the_encoders_weights(
     before = {name: weight.clone() for name, weight in held.state_dict().items()}
     monkeypatch.setattr(mlp, "load_source", lambda _: held)
     training = mlp_training(encoder=training_hash(source.training))
-    start = mlp._make_model(training, [source.needed()]).state_dict()
+    start = mlp.make_model(training, [source.needed()]).state_dict()
     for number in (1, 2):
         for part in ("weight", "bias"):
             theirs = held.state_dict()[f"encoder{number}.{part}"]

@@ -26,6 +26,7 @@ from fmx_ml.trainings import AutoencoderTraining, CnnTraining, MlpTraining
 CLASSIFICATION = Classification(5)
 STRUCTURE = ((784, 32), (32, 10))
 ADAM = {"name": "Adam", "learning_rate": 0.003}
+SLOW_ADAM = {"name": "Adam", "learning_rate": 0.0003}
 
 
 def make_cnn_case(
@@ -101,12 +102,14 @@ def test_convolutional_networks(
         make_cnn_case(
             70, model, 1, optimiser={"learning_rate": 0.05, "momentum": 0.9, "weight_decay": 0.01}
         ),
-        make_cnn_case(100, model, 2, optimiser=ADAM, schedule="cosine"),
+        make_cnn_case(100, model, 2, optimiser=SLOW_ADAM, schedule="cosine"),
     ]
     bench = Bench(CLASSIFICATION, examples, tmp_path)
     bench.val = Examples(*examples.val.take(torch.arange(0, 500, 4)))
-    # Sums in another order let another place of a pooling window win where two are all but equal.
-    assert_each_as_alone(bench, cases, 1e-3 if patches or "channels" in model else 1e-5)
+    # Sums in another order let another place of a pooling window win where two are all but equal,
+    # as on the black ground; at a padded border it has other neighbours.
+    has_border = any(layer.padding for layer in make_training(model=model).model.layers())
+    assert_each_as_alone(bench, cases, 1e-3 if patches or has_border else 1e-5)
 
 
 def test_perceptrons_of_all_three_optimisers(examples: SmallExamples, tmp_path: Path) -> None:
