@@ -45,12 +45,14 @@ def refuse_encoding(request: Request) -> None:
 async def read_body(request: Request, max_bytes: int) -> bytes:
     """The whole body. Raises ProblemError (413) without reading much more than the limit."""
     refuse_length(request, max_bytes)
-    body = bytearray()
+    chunks: list[bytes] = []
+    num_bytes = 0
     async for chunk in request.stream():
-        body += chunk
-        if len(body) > max_bytes:
+        chunks.append(chunk)
+        num_bytes += len(chunk)
+        if num_bytes > max_bytes:
             raise too_large(max_bytes)
-    return bytes(body)
+    return b"".join(chunks)
 
 
 def refuse_length(request: Request, max_bytes: int) -> None:

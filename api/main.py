@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from api import openapi, problems
 from api.dependencies import refuse_odd_query
 from api.envelope import Envelope
-from api.routes import artifacts, health, jobs, kinds, models, pages, reports, runs
+from api.routes import artifacts, health, inference, jobs, kinds, models, pages, reports, runs
 from api.services import open_services
 from api.shortcut import Shortcut
 from fmx_store.settings import Settings, get_settings
@@ -23,7 +23,8 @@ class App(FastAPI):
 
     @cached_property
     def _outermost(self) -> ASGIApp:
-        return Envelope(Shortcut(super().__call__, {models.PREDICT_PATH: models.predict}))
+        short = {models.PREDICT_PATH: models.predict, inference.INFER_PATH: inference.infer}
+        return Envelope(Shortcut(super().__call__, short))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["app"] = self
@@ -56,6 +57,7 @@ def create_app(settings: Settings | None = None) -> App:
     )
     for module in (kinds, jobs, runs, artifacts, models, reports, health, pages):
         app.include_router(module.router)
+    inference.install(app)
     app.mount("/static", StaticFiles(directory=pages.WEB / "static"))
     problems.install(app)
     openapi.install(app)

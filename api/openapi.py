@@ -8,6 +8,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
 from api import examples, problems
+from api.inference.schemas import InferRequest
 from api.json_body import JSON_TYPE
 from api.predict.uploads import FIELD, FORM_TYPE
 from api.queries import PredictRequest
@@ -138,7 +139,7 @@ def install(app: FastAPI) -> None:
                 tags=app.openapi_tags,
             )
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
-            for model in (ProblemBody, PredictRequest, *REQUESTS.values()):
+            for model in (ProblemBody, PredictRequest, InferRequest, *REQUESTS.values()):
                 _add_schema(schemas, model)
             document = app.openapi_schema = _unshelve(document)
         return document

@@ -29,6 +29,7 @@ from fmx_store.errors import (
 )
 
 MEDIA_TYPE = "application/problem+json"
+INFERENCE_PATHS = "/v2"  # whose protocol wants an error's text in a member of this name
 RETRY_SECONDS = 2  # a database that restarts is back in about this time
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -143,7 +144,7 @@ def describe(error: Exception) -> Problem:
 
 def render(request: Request, problem: Problem) -> Response:
     """The answer that tells a problem."""
-    body = {
+    body: dict[str, Any] = {
         "type": "about:blank",
         "title": HTTPStatus(problem.status).phrase,
         "status": problem.status,
@@ -153,6 +154,8 @@ def render(request: Request, problem: Problem) -> Response:
         "request_id": request.scope.get("state", {}).get("request_id"),
         "errors": [vars(item) for item in problem.errors],
     }
+    if request.scope["path"].startswith(INFERENCE_PATHS):
+        body["error"] = "; ".join([problem.detail, *(item.detail for item in problem.errors)])
     headers = {"Cache-Control": "no-store", **problem.headers}
     return Response(orjson.dumps(body), problem.status, headers, MEDIA_TYPE)
 

@@ -86,6 +86,9 @@ class Settings(BaseSettings):
     max_picture_bytes: int = Field(default=10 * MEBIBYTE, ge=1)
     max_picture_pixels: int = Field(default=24_000_000, ge=1)
     max_pictures: int = Field(default=64, ge=1, description="Of one prediction request.")
+    max_infer_pictures: int = Field(
+        default=1024, ge=1, description="Of one request of the Open Inference Protocol."
+    )
     max_feature_map_pictures: int = Field(
         default=8, ge=1, description="Of one request for feature maps."
     )

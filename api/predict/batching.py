@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from api.predict.sessions import Session
+from api.predict.sessions import Images, Session
 from api.problems import ProblemError, refuse
 
 GATHER_SECONDS = 0.002  # that a picture waits for others at most
@@ -28,7 +28,7 @@ Probabilities = NDArray[np.float32]
 class _Ask:
     """Pictures of one request, and where its answer goes."""
 
-    images_NHW: NDArray[np.uint8]
+    images_NHW: Images
     answer: "asyncio.Future[Probabilities]"
     asked_at: float
 
@@ -49,7 +49,7 @@ class Batcher:
         self._num_running = 0
         self._alarm: asyncio.Handle | None = None
 
-    async def predict(self, images_NHW: NDArray[np.uint8]) -> Probabilities:
+    async def predict(self, images_NHW: Images) -> Probabilities:
         """The probabilities, [N, K], of raw pixels. Raises ProblemError (503) in a full queue."""
         if self._num_waiting and self._num_waiting + len(images_NHW) > self._max_waiting:
             raise _overloaded(self._num_waiting)

@@ -24,7 +24,7 @@ def describe_predictions(
 ) -> list[dict[str, Any]]:
     """Each picture's most probable class, all probabilities, and where it came from.
 
-    As `api.schemas.Prediction` says, which a path of thousands a second goes without.
+    As `api.predict.schemas.Prediction` says, which a path of thousands a second goes without.
     """
     names, indices = card.class_names, card.class_indices
     best_N = probabilities_NK.argmax(axis=1).tolist()

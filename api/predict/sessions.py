@@ -16,6 +16,10 @@ INPUT = "images"
 PROBABILITIES = "probabilities"
 
 
+# Pixels from 0 to 255; whole ones take a quarter of the room.
+Images = NDArray[np.uint8 | np.float32]
+
+
 class Session:
     """An ONNX export in memory; any number of threads may use it at once."""
 
@@ -23,19 +27,19 @@ class Session:
         """Content is the export's file. Raises what onnxruntime raises for a damaged one."""
         self._session = _open_session(content, num_threads)
 
-    def predict(self, images_NHW: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def predict(self, images_NHW: Images) -> NDArray[np.float32]:
         """The probabilities, [N, K], of pictures of raw pixels, 0 to 255."""
         return self._run([PROBABILITIES], images_NHW)[0]
 
     def predict_with_maps(
-        self, images_NHW: NDArray[np.uint8], layers: Sequence[str]
+        self, images_NHW: Images, layers: Sequence[str]
     ) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
         """The probabilities, [N, K], and what leaves each of the layers, [N, C, H, W]."""
         probabilities_NK, *maps = self._run([PROBABILITIES, *layers], images_NHW)
         return probabilities_NK, maps
 
-    def _run(self, outputs: list[str], images_NHW: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-        feed = {INPUT: images_NHW[:, None].astype(np.float32)}
+    def _run(self, outputs: list[str], images_NHW: Images) -> list[NDArray[np.float32]]:
+        feed = {INPUT: images_NHW[:, None].astype(np.float32, copy=False)}
         found: Any = self._session.run(outputs, feed)
         return found
 

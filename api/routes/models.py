@@ -16,9 +16,10 @@ from api.paging import check_limit
 from api.predict.feature_maps import choose_layers, render_maps
 from api.predict.intake import receive_pictures
 from api.predict.predictor import predict_pictures
+from api.predict.schemas import FeatureMapsBody, PredictionsBody
 from api.predict.sheets import PNG_TYPE
 from api.queries import FeatureMapQuery, ModelQuery
-from api.schemas import FeatureMapsBody, ModelDetail, ModelPage, PredictionsBody
+from api.schemas import ModelDetail, ModelPage
 from fmx_store import models
 
 PREFIX = "/v1/models"

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from api.predict import feature_maps
-from api.schemas import FeatureMapsBody
+from api.predict.schemas import FeatureMapsBody
 from fmx_ml.data.sources import Pictures
 from fmx_ml.engine.evaluate import to_device
 from fmx_ml.export import rebuild

@@ -10,7 +10,9 @@ from model_files import make_model_files
 from pydantic import BaseModel
 
 from api import schemas
+from api.inference import schemas as inference_schemas
 from api.main import create_app
+from api.predict import schemas as predict_schemas
 from api.problems import TABLE
 from fmx_store.settings import Settings
 
@@ -46,7 +48,14 @@ PATHS = {
     "/v1/models/{model_id}/predict",
     "/v1/models/{model_id}/feature-maps",
     "/v1/reports/report.{form}",
+    "/v2",
+    "/v2/health/live",
+    "/v2/health/ready",
+    "/v2/models/{model_id}",
+    "/v2/models/{model_id}/ready",
+    "/v2/models/{model_id}/infer",
 }
+BODIES = {**vars(inference_schemas), **vars(predict_schemas), **vars(schemas)}
 
 
 def test_the_document_is_served(shared: Service) -> None:
@@ -111,7 +120,7 @@ def test_examples_of_answers_fit_their_schemas(
         if not reference:
             assert path.endswith("/manifest")
             continue
-        model = getattr(schemas, reference.rpartition("/")[2])
+        model = BODIES[reference.rpartition("/")[2]]
         assert issubclass(model, BaseModel)
         checked = model.model_validate(content["example"])
         shown = json.loads(checked.model_dump_json(by_alias=True, exclude_unset=True))
@@ -131,15 +140,22 @@ def test_examples_of_jobs_work(shared: Service, path: str) -> None:
         assert answer.is_success, answer.text
 
 
-@pytest.mark.parametrize("what", ["predict", "feature-maps"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/models/{model_id}/predict",
+        "/v1/models/{model_id}/feature-maps",
+        "/v2/models/{model_id}/infer",
+    ],
+)
 def test_examples_of_pictures_work(
-    service: Service, tmp_path_factory: pytest.TempPathFactory, what: str
+    service: Service, tmp_path_factory: pytest.TempPathFactory, path: str
 ) -> None:
     made = make_model_files(tmp_path_factory.mktemp("model"), "fm1", seed=0)
     job_id = service.run_to_success(files=made.files, model=True)
     model_id = service.get(f"/v1/jobs/{job_id}")["models"][0]
-    for example in request_examples(f"/v1/models/{{model_id}}/{what}"):
-        answer = service.client.post(f"/v1/models/{model_id}/{what}", json=example)
+    for example in request_examples(path):
+        answer = service.client.post(path.format(model_id=model_id), json=example)
         assert answer.is_success, answer.text
 
 

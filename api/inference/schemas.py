@@ -1,0 +1,106 @@
+"""What the Open Inference Protocol says of servers, models and tensors, as far as it is served."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from api.schemas import Body
+from fmx_ml.specs import Int
+
+Parameters = dict[str, Any]
+
+
+class ServerMetadata(Body):
+    """Who answers, and which extensions of the protocol it knows."""
+
+    name: str
+    version: str
+    extensions: list[str]
+
+
+class Liveness(Body):
+    """The process is alive."""
+
+    live: Literal[True] = True
+
+
+class ServerReadiness(Body):
+    """The server can do its work."""
+
+    ready: Literal[True] = True
+
+
+class ModelReadiness(Body):
+    """The model is in memory and answers."""
+
+    name: str
+    ready: Literal[True] = True
+
+
+class TensorMetadata(Body):
+    """A tensor's name, the type of its elements and its shape; -1 is any number of pictures."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+
+
+class ModelMetadata(Body):
+    """What a model takes and gives."""
+
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[TensorMetadata]
+    outputs: list[TensorMetadata]
+
+
+class InputTensor(Body):
+    """Pictures: FP32 or UINT8, 0 to 255, [N, 1, 28, 28], [N, 28, 28] or [N, 784]."""
+
+    name: str
+    shape: list[Int]
+    datatype: str
+    parameters: Parameters = Field(
+        default={}, description="binary_data_size: the bytes that follow the JSON."
+    )
+    data: list[Any] | None = Field(
+        default=None, description="Row by row, flat or nested; absent where bytes follow."
+    )
+
+
+class AskedOutput(Body):
+    """An output that the client wants."""
+
+    name: str
+    parameters: Parameters = Field(default={}, description="binary_data: as bytes, not as JSON.")
+
+
+class InferRequest(Body):
+    """What to predict, and what to tell of it; bytes of tensors follow this object."""
+
+    id: str | None = Field(default=None, max_length=256, description="Comes back in the answer.")
+    parameters: Parameters = Field(
+        default={}, description="binary_data_output: every output as bytes, if it says nothing."
+    )
+    inputs: list[InputTensor]
+    outputs: list[AskedOutput] = Field(default=[], description="All, if none is named.")
+
+
+class OutputTensor(Body):
+    """An output: its data, or how many bytes of it follow the JSON."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+    parameters: Parameters | None = None
+    data: list[float] | list[str] | None = None
+
+
+class InferResponse(Body):
+    """What the model says of the pictures, in the order they were sent."""
+
+    model_name: str
+    model_version: str
+    id: str | None = None
+    outputs: list[OutputTensor]
