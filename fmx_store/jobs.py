@@ -1,8 +1,9 @@
 """Jobs: submit, find, list, cancel, retry, delete. Each function is one transaction."""
 
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import func
+from sqlalchemy import Select, func
 from sqlmodel import Session, col, delete, select
 
 from fmx_ml.requests import JobRequest
@@ -17,6 +18,8 @@ from fmx_store.states import ACTIVE, ENDED, Role, State
 from fmx_store.submissions import Submission, record
 from fmx_store.tables import Artifact, Idempotency, Job, JobTag, Run, RunNeed, table_of
 from fmx_store.texts import is_storable
+
+_JOB, _TAG = table_of(Job), table_of(JobTag)
 
 
 @dataclass(frozen=True)
@@ -92,20 +95,30 @@ def list_jobs(
     """Jobs, newest first, that match every filter given. Raises CursorError."""
     if not is_storable(f"{kind}{tag}"):
         return Page((), None)
-    job = table_of(Job)
-    query = HEADS.order_by(job.c.id.desc()).limit(limit + 1)
+    query = HEADS.order_by(_JOB.c.id.desc()).limit(limit + 1)
     if kind is not None:
-        query = query.where(job.c.kind == kind)
+        query = query.where(_JOB.c.kind == kind)
     if state is not None:
-        query = query.where(job.c.state == state)
+        query = query.where(_JOB.c.state == state)
     if tag is not None:
-        tagged = select(JobTag.job_id).where(JobTag.tag == tag)
-        query = query.where(job.c.id.in_(tagged))
+        query = _with_tag(query, tag, is_only_filter=kind is None and state is None)
     if cursor is not None:
-        query = query.where(job.c.id < decode_cursor(cursor))
+        query = query.where(_JOB.c.id < decode_cursor(cursor))
     with db.look() as connection:
         page = make_page(connection.execute(query).all(), limit, lambda head: head.id)
         return Page(complete(connection, page.items), page.next_cursor)
+
+
+def _with_tag(query: Select[Any], tag: str, *, is_only_filter: bool) -> Select[Any]:
+    """A query for the jobs that have a tag.
+
+    Without another filter they are met in the order of the tag's index, which the first page of a
+    common tag reads no further than it needs.
+    """
+    if is_only_filter:
+        joined = query.join(_TAG, _TAG.c.job_id == _JOB.c.id).where(_TAG.c.tag == tag)
+        return joined.order_by(None).order_by(_TAG.c.job_id.desc())
+    return query.where(_JOB.c.id.in_(select(JobTag.job_id).where(JobTag.tag == tag)))
 
 
 def cancel(db: Database, job_id: str) -> Job:

@@ -3,37 +3,46 @@
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from sqlmodel import col, select
+from sqlalchemy import bindparam, select
 
 from fmx_ml.sinks import EpochMetrics
 from fmx_store.database import Database
-from fmx_store.tables import Metric
+from fmx_store.tables import Metric, table_of
 
 T = TypeVar("T")
 
 
+def read_rows(db: Database, run_id: str, max_points: int | None = None) -> Sequence[Sequence[Any]]:
+    """The run's epochs in order, as rows of EpochMetrics' columns; at most `max_points`, evenly."""
+    rows = [row for _, *row in _read(db, [run_id])]
+    return thin(rows, max_points) if max_points is not None else rows
+
+
 def read_metrics(db: Database, run_id: str, max_points: int | None = None) -> list[EpochMetrics]:
-    """The run's epochs in order, thinned evenly to at most `max_points` where that is given."""
-    rows = [row for _, row in _read(db, [run_id])]
-    kept = thin(rows, max_points) if max_points is not None else rows
-    return [_parse(row) for row in kept]
+    """`read_rows`, each parsed."""
+    return [_parse(row) for row in read_rows(db, run_id, max_points)]
 
 
 def read_histories(db: Database, run_ids: Sequence[str]) -> dict[str, list[EpochMetrics]]:
     """The epochs of each run in order, in one query."""
     histories: dict[str, list[EpochMetrics]] = {run_id: [] for run_id in run_ids}
-    for run_id, row in _read(db, run_ids):
+    for run_id, *row in _read(db, run_ids):
         histories[run_id].append(_parse(row))
     return histories
 
 
-def _read(db: Database, run_ids: Sequence[str]) -> list[tuple[str, Sequence[Any]]]:
+_METRIC = table_of(Metric)
+_BY_EPOCH = (
+    select(_METRIC.c.run_id, *(_METRIC.c[name] for name in EpochMetrics.columns()))
+    .where(_METRIC.c.run_id.in_(bindparam("ids", expanding=True)))
+    .order_by(_METRIC.c.run_id, _METRIC.c.epoch)
+)
+
+
+def _read(db: Database, run_ids: Sequence[str]) -> Sequence[Any]:
     """Each epoch's run and figures, by run and epoch."""
-    columns = [col(getattr(Metric, name)) for name in EpochMetrics.columns()]
-    query = select(Metric.run_id, *columns).where(col(Metric.run_id).in_(run_ids))
-    with db.read() as session:
-        rows = session.exec(query.order_by(col(Metric.run_id), col(Metric.epoch)))
-        return [(run_id, row) for run_id, *row in rows]
+    with db.look() as connection:
+        return connection.execute(_BY_EPOCH, {"ids": run_ids}).all()
 
 
 def _parse(row: Sequence[Any]) -> EpochMetrics:

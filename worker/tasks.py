@@ -13,8 +13,8 @@ from celery import Celery
 from celery.exceptions import Reject
 
 from fmx_store import claims
-from fmx_store.broker import WORK_TASK
 from fmx_store.ids import is_id
+from fmx_store.inbound import WORK_TASK
 from worker.context import Context, PerProcess
 from worker.devices import devices_of
 from worker.recorder import OUTAGES, first_line

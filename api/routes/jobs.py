@@ -60,10 +60,11 @@ def _accepted(job_id: str, shown: ShownJob, headers: Mapping[str, str] | None = 
 
 @router.get(
     "",
+    response_model=JobPage,
     summary="List jobs, newest first",
     responses={**answer(200, examples.page(examples.JOB)), **problem_responses(422)},
 )
-def get_jobs(db: Db, settings: AppSettings, query: Annotated[JobQuery, Query()]) -> JobPage:
+def get_jobs(db: Db, settings: AppSettings, query: Annotated[JobQuery, Query()]) -> Any:
     page = jobs.list_jobs(
         db,
         kind=query.kind,
@@ -73,7 +74,8 @@ def get_jobs(db: Db, settings: AppSettings, query: Annotated[JobQuery, Query()])
         cursor=query.cursor,
     )
     items = [job_body(overview) for overview in page.items]
-    return JobPage(items=items, next_cursor=page.next_cursor)
+    body = JobPage(items=items, next_cursor=page.next_cursor)
+    return Response(body.model_dump_json(), media_type=JSON_TYPE)
 
 
 @router.get(

@@ -5,11 +5,13 @@ import io
 from collections.abc import Sequence
 from typing import Annotated, Any
 
+import orjson
 from fastapi import APIRouter, Query, Request, Response
 
 from api import examples
 from api.conditional import prefers_csv
 from api.dependencies import AppSettings, Db, JobId, RunId
+from api.json_body import JSON_TYPE
 from api.openapi import answer, problem_responses
 from api.paging import check_limit
 from api.queries import MetricsQuery, PageQuery
@@ -17,7 +19,7 @@ from api.schemas import MetricsBody, RunBody, RunPage
 from api.views import run_bodies
 from fmx_ml.sinks import EpochMetrics
 from fmx_store import jobs
-from fmx_store.metrics import read_metrics
+from fmx_store.metrics import read_rows
 
 router = APIRouter(prefix="/v1", tags=["runs"])
 
@@ -60,22 +62,19 @@ def get_run(run_id: RunId, db: Db) -> RunBody:
     responses={**_METRICS_ANSWER, **problem_responses(404, 422)},
 )
 def get_metrics(
-    run_id: RunId,
-    db: Db,
-    request: Request,
-    response: Response,
-    query: Annotated[MetricsQuery, Query()],
+    run_id: RunId, db: Db, request: Request, query: Annotated[MetricsQuery, Query()]
 ) -> Any:
     run = jobs.require_run(db, run_id)
-    epochs = read_metrics(db, run.id, query.max_points)
+    rows = read_rows(db, run.id, query.max_points)
     columns = EpochMetrics.columns()
-    rows = [[getattr(epoch, column) for column in columns] for epoch in epochs]
-    response.headers["Vary"] = "Accept"
-    if query.format == "csv" or (
-        query.format is None and prefers_csv(request.headers.get("accept"))
-    ):
-        return Response(_to_csv(columns, rows), headers={"Vary": "Accept"}, media_type=CSV_TYPE)
-    return MetricsBody(run=run.id, columns=list(columns), rows=rows)
+    wants_csv = query.format is None and prefers_csv(request.headers.get("accept"))
+    if query.format == "csv" or wants_csv:
+        content, media_type = _to_csv(columns, rows), CSV_TYPE
+    else:
+        # Not through the body's model: there may be tens of thousands of numbers.
+        body = {"run": run.id, "columns": columns, "rows": rows}
+        content, media_type = orjson.dumps(body), JSON_TYPE
+    return Response(content, headers={"Vary": "Accept"}, media_type=media_type)
 
 
 def _to_csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

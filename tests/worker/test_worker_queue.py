@@ -26,7 +26,8 @@ from workers import (
 )
 
 from fmx_store import jobs
-from fmx_store.broker import WORK_TASK, count_messages
+from fmx_store.broker import count_messages
+from fmx_store.inbound import WORK_TASK
 from fmx_store.metrics import read_metrics
 from fmx_store.states import Reason, State
 
