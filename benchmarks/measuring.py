@@ -39,14 +39,20 @@ def seconds_of(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
+def take_turns(sides: Sequence[Callable[[], float]], rounds: int) -> list[list[float]]:
+    """The seconds that each side tells, taken in turn, after one unmeasured round of all."""
+    for side in sides:
+        side()
+    taken = [[side() for side in sides] for _ in range(rounds)]
+    return [list(seconds) for seconds in zip(*taken, strict=True)]
+
+
 def interleave(
     ours: Callable[[], object], other: Callable[[], object], rounds: int
 ) -> tuple[list[float], list[float]]:
-    """Seconds of both, taken in turn, after one unmeasured round of each."""
-    ours()
-    other()
-    pairs = [(seconds_of(ours), seconds_of(other)) for _ in range(rounds)]
-    return [a for a, _ in pairs], [b for _, b in pairs]
+    """Seconds of both on the wall clock, as `take_turns` takes them."""
+    mine, theirs = take_turns([lambda: seconds_of(ours), lambda: seconds_of(other)], rounds)
+    return mine, theirs
 
 
 def compare(
