@@ -43,10 +43,10 @@ class Envelope:
         is_head = scope["method"] == "HEAD"
         if is_head:
             scope = {**scope, "method": "GET", HEAD_KEY: True}
-        has_started = False
+        has_started = has_ended = False
 
         async def dress(message: Message) -> None:
-            nonlocal has_started
+            nonlocal has_started, has_ended
             if message["type"] == "http.response.start":
                 has_started = True
                 _add_headers(message, request_id)
@@ -55,10 +55,14 @@ class Envelope:
                     return
                 message = {**message, "body": b""}
             await send(message)
+            is_body = message["type"] == "http.response.body"
+            has_ended = is_body and not message.get("more_body", False)
 
         try:
             await self.app(scope, receive, dress)
         except Exception as error:
+            if has_ended:  # the framework raises again what it has answered
+                return
             if has_started:
                 raise
             _log.exception("request %s failed", request_id)

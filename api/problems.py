@@ -186,5 +186,5 @@ def _allowed_methods(request: Request) -> list[str]:
 
 def install(app: FastAPI) -> None:
     """Makes the table answer in place of FastAPI's own handlers."""
-    for kind in TABLE:
+    for kind in (*TABLE, Exception):
         app.add_exception_handler(kind, handle)
