@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.gpu.cases import Case, Pack, group, make_pack, report_trainings, run_alone
+from benchmarks.gpu.cases import Pack, group, make_pack, report_trainings, run_alone
 from benchmarks.gpu.cases import run_together as together
 from benchmarks.gpu.ledger import Ledger
 from fmx_ml.data.sources import DataSources
@@ -44,20 +44,16 @@ def _frozen_first(trainings: list[Any]) -> bool:
 
 
 def _compare(pack: Pack, device: torch.device, *, tiny: bool) -> dict[str, Any]:
-    most = 300 if tiny else _PICTURES
-    cases = [
-        Case(case.training, case.model, case.rows_N[:: max(1, len(case.rows_N) // most)][:most])
-        for case in pack.cases
-    ]
-    pack = Pack(pack.objective, pack.train, pack.val, cases)
-    pack = pack.shortened(1 if tiny else _EPOCHS)
+    pack = (pack.cut(100, 200) if tiny else pack.cut(_PICTURES, 5_000)).shortened(
+        1 if tiny else _EPOCHS
+    )
     with full_precision():
         there = pack.to(device)
         ours = together(there)
         plain = [run_alone(there, case) for case in there.cases]
         on_cpu = [run_alone(pack, case) for case in pack.cases]
     return {
-        "runs": len(cases),
+        "runs": len(pack.cases),
         "epochs": len(ours[0].history),
         "pack against the device": _differences(ours, plain),
         "pack against the CPU": _differences(ours, on_cpu),

@@ -51,12 +51,21 @@ class Pack:
         )
         return Pack(self.objective, train, val, self.cases)
 
-    def shortened(self, max_epochs: int, num_runs: int | None = None) -> "Pack":
+    def cut(self, num_train: int, num_val: int) -> "Pack":
+        """With so many pictures of each run, and to measure on, at most."""
+        cases: list[Case] = []
+        for case in self.cases:
+            rows_N = case.rows_N[:: max(1, len(case.rows_N) // num_train)][:num_train]
+            cases.append(Case(case.training, case.model, rows_N))
+        val = Examples(self.val.images_NCHW[:num_val], self.val.labels_N[:num_val])
+        return Pack(self.objective, self.train, val, cases)
+
+    def shortened(self, max_epochs: int) -> "Pack":
         """For so many epochs, which no rule ends before."""
         update = {"max_epochs": max_epochs, "early_stopping": None}
         cases = [
             Case(case.training.model_copy(update=update), case.model, case.rows_N)
-            for case in self.cases[:num_runs]
+            for case in self.cases
         ]
         return Pack(self.objective, self.train, self.val, cases)
 
