@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,6 +108,7 @@ def first_of_each(labels_N: NDArray[np.int64], count: int) -> Indices:
     return np.concatenate(rows)
 
 
+@lru_cache(maxsize=1)  # 55 MB, for a process that trains one run after another
 def _load_full(dataset: DatasetName, sources: DataSources) -> FullData:
     match dataset:
         case "fashion-mnist":

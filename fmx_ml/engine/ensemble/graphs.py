@@ -27,7 +27,7 @@ class Recorder:
         self._stream: torch.cuda.Stream | None = None
         if device.type == "cuda":
             self._stream = torch.cuda.Stream(device)
-            self._stream.wait_stream(torch.cuda.current_stream(device))
+            torch.cuda.current_stream(device).synchronize()
             self._pool = torch.cuda.graph_pool_handle()
 
     @property

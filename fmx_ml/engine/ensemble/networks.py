@@ -6,7 +6,7 @@ a row, F features, O outputs or filters, P patch (channels by kernel), L places 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,10 @@ from fmx_ml.specs import IMAGE_SIDE, CnnSpec
 _POOL = 2  # pixels a side
 
 StackedWeights = Mapping[str, Tensor]
+Convolving = Literal["groups", "patches"]
+
+CONVOLVING: dict[str, Convolving] = {"cpu": "groups", "cuda": "patches"}
+"""How several networks convolve, by device: see `StackedCnn`."""
 
 
 class StackedNetwork(Protocol):
@@ -134,7 +138,7 @@ def stack_network(model: nn.Module, device: torch.device) -> StackedNetwork:
         case Cnn() if model.is_frozen:
             return StackedDense(_names("fc", len(model.denses))[-1:])
         case Cnn():
-            return StackedCnn(model.spec, patches=device.type == "cuda")
+            return StackedCnn(model.spec, patches=CONVOLVING[device.type] == "patches")
         case _:
             raise TypeError(f"{type(model).__name__} can't be stacked")
 

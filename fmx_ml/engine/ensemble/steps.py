@@ -22,7 +22,7 @@ from fmx_ml.engine.ensemble.optimisers import (
 from fmx_ml.engine.ensemble.stack import Stack
 from fmx_ml.engine.evaluate import Examples
 
-_STEPS_A_GRAPH = 8  # replayed at once where there are as many to do
+STEPS_A_GRAPH = 8  # replayed at once where there are as many to do
 _EVALUATED = 8_000  # pictures at once, counted once a member: what they become fits any GPU
 
 
@@ -42,18 +42,18 @@ class Stepper:
         self.network, self.objective, self.optimiser = network, objective, optimiser
         self.stack, self.tables = stack, tables
         self._train, self._val = examples
-        self.recorder = Recorder(self._train.device)
         self._works: dict[tuple[object, ...], Work] = {}
         num_members = len(stack.weights_MW)
         device = self._train.device
         self.val_losses_M = torch.zeros(num_members, dtype=torch.float64, device=device)
         self.val_hits_M = torch.zeros(num_members, dtype=torch.int64, device=device)
+        self.recorder = Recorder(device)
 
     def advance(self, families: Sequence[Family], num_steps: int, look: Callable[[], None]) -> None:
         """So many steps of the first members, whose optimisers are of these families."""
         while num_steps:
             look()
-            together = _STEPS_A_GRAPH if self.recorder.replays else 1
+            together = STEPS_A_GRAPH if self.recorder.replays else 1
             together = together if num_steps >= together else 1
             key = ("steps", together, *families)
             self._recorded(key, partial(self._steps, families, together))()
