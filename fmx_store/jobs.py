@@ -8,6 +8,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import defer
 from sqlmodel import Session, col, delete, select
 
+from fmx_ml.packs import pack_key
 from fmx_ml.requests import JobRequest, named_runs, plan, spec_hash
 from fmx_ml.trainings import PlannedRun, training_hash
 from fmx_store import reuse
@@ -129,6 +130,7 @@ def _make_run(job: Job, request: JobRequest, planned: PlannedRun, position: int)
         training=planned.training.model_dump(mode="json"),
         training_hash=training_hash(planned.training),
         epochs_total=planned.max_epochs,
+        pack_key=pack_key(planned.training),
     )
 
 
