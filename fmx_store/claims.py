@@ -1,22 +1,24 @@
 """Who owns a run: claim, progress, finish, hand back, take back.
 
 A claim raises the run's attempt number, the fencing token. Every write shows it, and a write
-whose token is no longer the run's raises LeaseLostError and leaves nothing behind.
+whose token is no longer the run's raises LeaseLostError and leaves nothing behind. A claim may
+take a pack, several runs of a job that train together; each has its own token all the same.
 """
 
-import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import func
-from sqlmodel import Session, col, delete, insert, select, update
+from sqlalchemy import func, tuple_
+from sqlmodel import Session, col, delete, select, update
 
 from fmx_ml.sinks import EpochMetrics
 from fmx_store.database import Database
 from fmx_store.errors import LeaseLostError
-from fmx_store.lifecycle import get_locked, move_job, move_run, note, requeue, settle
+from fmx_store.kin import find_kin
+from fmx_store.lifecycle import LIGHT, get_locked, move_job, move_run, note, requeue, settle
+from fmx_store.metrics import write_epochs
 from fmx_store.states import ACTIVE, Reason, Role, State
 from fmx_store.tables import Artifact, Job, Metric, Model, Run
 from fmx_store.texts import storable
@@ -90,17 +92,42 @@ class Heartbeat:
     beat: int
 
 
+@dataclass(frozen=True)
+class Progress:
+    """What a run has reported; nothing of it only renews the lease."""
+
+    epochs: Sequence[EpochMetrics] = ()
+    phase: str | None = None
+
+
 def claim(db: Database, worker: str, devices: Sequence[str]) -> Claim | None:
     """The most urgent due run that one of `devices` can do: by priority, then age.
 
     None where nothing is due. Any number of workers may call this at once; each run goes to one.
     """
+    pack = claim_pack(db, worker, devices, lambda _: 1)
+    return pack[0] if pack else None
+
+
+def claim_pack(
+    db: Database,
+    worker: str,
+    devices: Sequence[str],
+    most: Callable[[Run], int],
+    num_shares: int = 1,
+) -> list[Claim]:
+    """What `claim` gives, and with it due runs of its job that may train together with it.
+
+    At most as many as `most` says of the first, and no more than leave each of `num_shares`
+    claims its part. A run whose process has crashed is alone: if it is to blame, it takes no
+    others down again.
+    """
     while _is_due(db, devices):
         with db.write() as session:
-            claimed = _claim(session, worker, devices)
-        if claimed is not None:
+            claimed = _claim(session, worker, devices, most, num_shares)
+        if claimed:
             return claimed
-    return None
+    return []
 
 
 def _first_due(session: Session, devices: Sequence[str]) -> tuple[str, str] | None:
@@ -120,8 +147,14 @@ def _is_due(db: Database, devices: Sequence[str]) -> bool:
         return _first_due(session, devices) is not None
 
 
-def _claim(session: Session, worker: str, devices: Sequence[str]) -> Claim | None:
-    """Claims the first due run; None where it was cancelled or removed while we looked.
+def _claim(
+    session: Session,
+    worker: str,
+    devices: Sequence[str],
+    most: Callable[[Run], int],
+    num_shares: int,
+) -> list[Claim]:
+    """Claims the first due run; none where it was cancelled or removed while we looked.
 
     Claims take turns, so that each sees what the one before left, and then lock as everyone does,
     the job before its run: passing over locked rows instead would take a less urgent run, or
@@ -131,18 +164,23 @@ def _claim(session: Session, worker: str, devices: Sequence[str]) -> Claim | Non
         session.exec(select(func.pg_advisory_xact_lock(CLAIM_LOCK)))
     first = _first_due(session, devices)
     if first is None:
-        return None
+        return []
     run_id, job_id = first
     job = get_locked(session, Job, job_id)
     run = get_locked(session, Run, run_id)
     if job is None or run is None or run.state is not State.QUEUED or run.waiting_for > 0:
-        return None
+        return []
+    pack = [run, *find_kin(session, run, most(run), num_shares)]
+    session.exec(delete(Metric).where(col(Metric.run_id).in_([run.id for run in pack])))
+    return [_begin(session, job, run, worker) for run in pack]
+
+
+def _begin(session: Session, job: Job, run: Run, worker: str) -> Claim:
     run.attempt += 1
     run.beat = 0
     run.epochs_done = 0
     run.seconds_per_epoch = None
     run.worker = worker[:MAX_WORKER]
-    session.exec(delete(Metric).where(col(Metric.run_id) == run.id))
     if job.state is State.QUEUED:
         move_job(session, job, State.RUNNING)
     move_run(session, job, run, State.RUNNING)
@@ -162,20 +200,37 @@ def hold(session: Session, lease: Lease) -> tuple[Job, Run]:
 
 def beat(db: Database, lease: Lease) -> State:
     """Renews the lease; answers RUNNING, or CANCELLING where the run should stop."""
+    return _require(beat_all(db, [lease]), lease)
+
+
+def beat_all(db: Database, leases: Sequence[Lease]) -> dict[Lease, State]:
+    """Renews leases of one job; answers the states of those that are not lost."""
     with db.write() as session:
-        row = session.exec(
-            update(Run)
-            .where(
-                col(Run.id) == lease.run_id,
-                col(Run.attempt) == lease.attempt,
-                col(Run.state).in_(ACTIVE),
-            )
-            .values(beat=Run.beat + 1)
-            .returning(col(Run.state))
-        ).first()
-    if row is None:
-        raise LeaseLostError(lease.run_id, lease.attempt)
-    return row[0]
+        # One row can't be half of a deadlock, several can.
+        if len(leases) > 1 and get_locked(session, Job, leases[0].job_id) is None:
+            return {}
+        tokens = (col(Run.id), col(Run.attempt), col(Run.state))
+        renewed = update(Run).where(_are_held(leases)).values(beat=Run.beat + 1).returning(*tokens)
+        rows = session.exec(renewed).all()
+    return _by_lease(leases, rows)
+
+
+def look_at(db: Database, leases: Sequence[Lease]) -> dict[Lease, State]:
+    """The states of the runs whose leases are not lost."""
+    with db.read() as session:
+        query = select(Run.id, Run.attempt, Run.state).where(_are_held(leases))
+        rows = session.exec(query).all()
+    return _by_lease(leases, rows)
+
+
+def _are_held(leases: Iterable[Lease]) -> Any:
+    tokens = [(lease.run_id, lease.attempt) for lease in leases]
+    return tuple_(col(Run.id), col(Run.attempt)).in_(tokens) & col(Run.state).in_(ACTIVE)
+
+
+def _by_lease(leases: Iterable[Lease], rows: Iterable[tuple[str, int, str]]) -> dict[Lease, State]:
+    by_token = {(lease.run_id, lease.attempt): lease for lease in leases}
+    return {by_token[run_id, attempt]: State(state) for run_id, attempt, state in rows}
 
 
 def record_progress(
@@ -190,34 +245,51 @@ def record_progress(
     Writing an epoch twice leaves what was written last, so a caller may repeat what it is not sure
     of. A figure that is not finite is written as none.
     """
+    return _require(record_all(db, {lease: Progress(epochs, phase)}), lease)
+
+
+def record_all(db: Database, progress: Mapping[Lease, Progress]) -> dict[Lease, State]:
+    """`record_progress` of runs of one job, at once; answers the states of those that are held.
+
+    Nothing is written of a run whose lease is lost.
+    """
+    leases = list(progress)
     with db.write() as session:
-        job, run = hold(session, lease)
-        if epochs:
-            _write_epochs(session, run, {metrics.epoch: metrics for metrics in epochs})
-        if phase:
-            run.phase = phase[:MAX_PHASE]
-        if epochs or phase:
+        job = get_locked(session, Job, leases[0].job_id)
+        query = select(Run).where(_are_held(leases)).order_by(col(Run.id)).options(*LIGHT)
+        locked = query.with_for_update().execution_options(populate_existing=True)
+        runs = {(run.id, run.attempt): run for run in session.exec(locked)}
+        told = {
+            lease: (runs[lease.run_id, lease.attempt], each)
+            for lease, each in progress.items()
+            if (lease.run_id, lease.attempt) in runs
+        }
+        if job is None or not told:
+            return {}
+        _write_progress(session, list(told.values()))
+        if any(each.epochs or each.phase for _, each in told.values()):
             job.version += 1
+        return {lease: run.state for lease, (run, _) in told.items()}
+
+
+def _write_progress(session: Session, told: Sequence[tuple[Run, Progress]]) -> None:
+    epochs = {run.id: each.epochs for run, each in told if each.epochs}
+    if epochs:
+        write_epochs(session, {run.id: run.attempt for run, _ in told}, epochs)
+    for run, each in told:
         run.beat += 1
-        return run.state
+        if each.phase:
+            run.phase = each.phase[:MAX_PHASE]
+        if each.epochs:
+            seconds = {metrics.epoch: metrics.seconds for metrics in each.epochs}
+            run.epochs_done = max(run.epochs_done, *seconds)
+            run.seconds_per_epoch = statistics.fmean(seconds.values())
 
 
-def _write_epochs(session: Session, run: Run, epochs: Mapping[int, EpochMetrics]) -> None:
-    written = delete(Metric).where(col(Metric.run_id) == run.id, col(Metric.epoch).in_(epochs))
-    session.exec(written)
-    mine = {"run_id": run.id, "attempt": run.attempt}
-    rows = [{**mine, **_finite(metrics.model_dump())} for metrics in epochs.values()]
-    session.exec(insert(Metric), params=rows)
-    run.epochs_done = max(run.epochs_done, *epochs)
-    run.seconds_per_epoch = statistics.fmean(e.seconds for e in epochs.values())
-
-
-def _finite(figures: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no NaN, and the two databases keep one differently."""
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in figures.items()
-    }
+def _require(states: Mapping[Lease, State], lease: Lease) -> State:
+    if lease not in states:
+        raise LeaseLostError(lease.run_id, lease.attempt)
+    return states[lease]
 
 
 def finish(db: Database, lease: Lease, outcome: Success | Failure) -> State:

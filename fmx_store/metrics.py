@@ -1,15 +1,44 @@
-"""Reading the epochs of a run."""
+"""The epochs of runs."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, select, tuple_
+from sqlmodel import Session, col, delete, insert
 
 from fmx_ml.sinks import EpochMetrics
 from fmx_store.database import Database
 from fmx_store.tables import Metric, table_of
 
 T = TypeVar("T")
+
+
+def write_epochs(
+    session: Session, attempts: Mapping[str, int], epochs: Mapping[str, Sequence[EpochMetrics]]
+) -> None:
+    """Writes epochs of attempts, by the ids of their runs; of one written twice, the last counts.
+
+    A figure that is not finite is written as none.
+    """
+    rows = {(run_id, m.epoch): m.model_dump() for run_id, each in epochs.items() for m in each}
+    keys = tuple_(col(Metric.run_id), col(Metric.epoch))
+    session.exec(delete(Metric).where(keys.in_(list(rows))))
+    session.exec(
+        insert(Metric),
+        params=[
+            {"run_id": run_id, "attempt": attempts[run_id], **_finite(figures)}
+            for (run_id, _), figures in rows.items()
+        ],
+    )
+
+
+def _finite(figures: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no NaN, and the two databases keep one differently."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in figures.items()
+    }
 
 
 def read_rows(db: Database, run_id: str, max_points: int | None = None) -> Sequence[Sequence[Any]]:

@@ -9,6 +9,7 @@ from pydantic_core import PydanticUndefined
 from sqlalchemy import Connection, insert
 from sqlmodel import SQLModel
 
+from fmx_ml.packs import pack_key
 from fmx_ml.requests import JobRequest, spec_hash
 from fmx_ml.trainings import PlannedRun, training_hash
 from fmx_store.database import Ring
@@ -68,6 +69,7 @@ def draft(
         "device": "auto",
         "training": None,
         "training_hash": None,
+        "pack_key": None,
     }
     return NewJob(request, planned, idempotency, job, runs, collation)
 
@@ -136,6 +138,7 @@ def _make_run(
         "device": request.spec.device,
         "training": planned.training.model_dump(mode="json"),
         "training_hash": training_hash(planned.training),
+        "pack_key": pack_key(planned.training),
         "epochs_total": planned.max_epochs,
     }
 

@@ -63,6 +63,13 @@ class Settings(BaseSettings):
         description="CPU threads a training; empty: its share of all but one.",
     )
 
+    worker_pack: int | None = Field(
+        default=None,
+        ge=1,
+        le=1000,
+        description="Most runs of a job trained together; empty: as many as pay on this device.",
+    )
+
     heartbeat_seconds: float = Field(default=2.0, gt=0, description="Between renewals of a lease.")
     lease_seconds: float = Field(
         default=10.0, gt=0, description="Silence after which a run is taken from its worker."

@@ -126,6 +126,7 @@ class Run(SQLModel, table=True):
 
     `attempt` is the fencing token: it rises with every claim, and whoever writes must show it.
     `beat` rises with every heartbeat. `waiting_for` counts the needed runs that have not ended yet.
+    Due runs of a job that have the same `pack_key` may be claimed and trained together.
     """
 
     __table_args__ = (
@@ -162,6 +163,7 @@ class Run(SQLModel, table=True):
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     started_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     finished_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    pack_key: str | None = Field(default=None, max_length=64)
 
 
 # In the order of claims; the device last, so that runs of another one are passed over within it.

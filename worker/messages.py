@@ -21,37 +21,43 @@ class _Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Phase(_Message):
+class _OfRun(_Message):
+    """What is said of one run; `place` is where it stands in the order."""
+
+    place: int = Field(default=0, ge=0)
+
+
+class Phase(_OfRun):
     """A new part of the work begins."""
 
     type: Literal["phase"] = "phase"
     name: str = Field(max_length=40)
 
 
-class Epoch(_Message):
+class Epoch(_OfRun):
     """An epoch has ended."""
 
     type: Literal["epoch"] = "epoch"
     metrics: EpochMetrics
 
 
-class ArtifactReady(_Message):
+class ArtifactReady(_OfRun):
     """A file in the trainer's folder is complete."""
 
     type: Literal["artifact"] = "artifact"
     name: Annotated[str, Field(min_length=1, max_length=160), AfterValidator(_relative)]
 
 
-class Done(_Message):
-    """The last message of a trainer that has done its work."""
+class Done(_OfRun):
+    """The last message of a run that is done."""
 
     type: Literal["done"] = "done"
     summary: dict[str, Any] = {}
     results: dict[str, Any] | None = None
 
 
-class Failed(_Message):
-    """The last message of a trainer that could not; `code` is an error's stable name."""
+class Failed(_OfRun):
+    """The last message of a run that has failed; `code` is an error's stable name."""
 
     type: Literal["failed"] = "failed"
     code: str
@@ -59,8 +65,8 @@ class Failed(_Message):
     traceback: str | None = None
 
 
-class Stopped(_Message):
-    """The last message of a trainer that was asked to stop, and did."""
+class Stopped(_OfRun):
+    """The last message of a run that was to be stopped, and is."""
 
     type: Literal["stopped"] = "stopped"
 
@@ -80,9 +86,18 @@ class Assignment(_Message):
     temporary: Path
 
 
-Instruction = Assignment
+class Drop(_Message):
+    """A run of the order is to be stopped, the others go on."""
 
-_instructions: TypeAdapter[Instruction] = TypeAdapter(Instruction)
+    type: Literal["drop"] = "drop"
+    place: int
+
+
+Instruction = Assignment | Drop
+
+_instructions: TypeAdapter[Instruction] = TypeAdapter(
+    Annotated[Instruction, Field(discriminator="type")]
+)
 
 
 def encode(message: Message) -> bytes:

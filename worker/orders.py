@@ -11,26 +11,35 @@ from fmx_ml.specs import Device, Preset
 from fmx_ml.trainings import Training
 
 
-class _Order(BaseModel):
-    """Every order: `folder` is where the trainer leaves its artifacts."""
-
+class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+
+class _Place(_Model):
+    """Where a run leaves its artifacts, and the log that says what it does."""
+
     folder: Path
+    log: Path
 
 
-class TrainOrder(_Order):
+class TrainMember(_Place):
     """One training, and the finished runs that had to succeed before it."""
 
-    task: Literal["train"] = "train"
     training: Training
     needed: list[NeededRun]
+
+
+class TrainOrder(_Model):
+    """A training, or several that train together."""
+
+    task: Literal["train"] = "train"
+    members: list[TrainMember]
     device: Device
     num_threads: int | None
     sources: DataSources
 
 
-class CollateOrder(_Order):
+class CollateOrder(_Place):
     """A job's tables and figures; `inputs` holds the local file of each run's artifacts."""
 
     task: Literal["collate"] = "collate"

@@ -2,11 +2,15 @@
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from fmx_ml.data.sources import DataSources
+from fmx_ml.packs import pack_limit
 from fmx_ml.results import NeededRun, RunOutcome
+from fmx_ml.specs import Device
 from fmx_ml.trainings import parse_training
 from fmx_store import jobs
 from fmx_store.artifacts import artifacts_of_runs
@@ -17,36 +21,56 @@ from fmx_store.settings import Settings
 from fmx_store.states import Role, State
 from fmx_store.tables import Artifact, Run
 from worker.context import Context
-from worker.orders import CollateOrder, Order, TrainOrder
+from worker.orders import CollateOrder, Order, TrainMember, TrainOrder
 from worker.scratch import Scratch
 
 USEFUL_THREADS = 2  # measured: the report's networks are too small to feed more
 
 
-def make_order(context: Context, claim: Claim, scratch: Scratch) -> Order:
+def make_order(context: Context, pack: Sequence[tuple[Claim, Scratch]]) -> Order:
     """What the trainer is to do. Raises BlobError where a file that it needs is missing."""
+    claim, scratch = pack[0]
     if claim.run.role is Role.COLLATION:
         return _collation(context, claim, scratch)
-    return _training(context, claim, scratch)
-
-
-def _training(context: Context, claim: Claim, scratch: Scratch) -> TrainOrder:
     settings = context.settings
-    return TrainOrder.model_validate(
+    return TrainOrder(
+        members=[_member(context, claim, scratch) for claim, scratch in pack],
+        device=_device(context, claim.run),
+        num_threads=num_threads(settings),
+        sources=DataSources(
+            dataset_dir=settings.dataset_dir,
+            cache_dir=settings.cache_dir,
+            download=settings.dataset_download,
+            timeout_seconds=settings.dataset_timeout_seconds,
+        ),
+    )
+
+
+def _member(context: Context, claim: Claim, scratch: Scratch) -> TrainMember:
+    return TrainMember.model_validate(
         {
             "folder": scratch.artifacts,
+            "log": scratch.log,
             "training": claim.run.training,
             "needed": _collect(context, list_needed(context.db, claim.run), scratch),
-            "device": claim.run.device if context.hardware == "cuda" else "cpu",
-            "num_threads": num_threads(settings),
-            "sources": DataSources(
-                dataset_dir=settings.dataset_dir,
-                cache_dir=settings.cache_dir,
-                download=settings.dataset_download,
-                timeout_seconds=settings.dataset_timeout_seconds,
-            ),
         }
     )
+
+
+def _device(context: Context, run: Run) -> Device:
+    return "cpu" if context.hardware == "cpu" else TypeAdapter(Device).validate_python(run.device)
+
+
+def pack_size(context: Context) -> Callable[[Run], int]:
+    """How many runs of a kind this worker trains together at most: as set, or as many as pay."""
+
+    def most(run: Run) -> int:
+        if run.training is None:
+            return 1
+        as_set = context.settings.worker_pack
+        return as_set or pack_limit(parse_training(run.training), context.hardware)
+
+    return most
 
 
 def num_threads(settings: Settings) -> int:
@@ -72,6 +96,7 @@ def _collation(context: Context, claim: Claim, scratch: Scratch) -> CollateOrder
     return CollateOrder.model_validate(
         {
             "folder": scratch.artifacts,
+            "log": scratch.log,
             "kind": claim.job.kind,
             "preset": claim.job.preset,
             "spec": claim.job.spec,

@@ -1,26 +1,25 @@
-"""Writes a run's progress and renews its lease, in a thread of its own.
+"""Writes the progress of runs and renews their leases, in a thread of its own.
 
-The database may be slow or away for a while: the training goes on meanwhile, and what it has
-reported is kept until it is written. Only the loss of the lease ends this.
+The database may be slow or away for a while: the trainings go on meanwhile, and what they have
+reported is kept until it is written. Only the loss of a lease ends this for its run.
 """
 
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlmodel import select
 
 from fmx_ml.sinks import EpochMetrics
 from fmx_store import claims
-from fmx_store.claims import Lease
+from fmx_store.claims import Lease, Progress
 from fmx_store.database import Database
 from fmx_store.errors import LeaseLostError
-from fmx_store.states import ACTIVE, State
-from fmx_store.tables import Run
+from fmx_store.states import State
 
 T = TypeVar("T")
 
@@ -49,24 +48,40 @@ def outlast(action: Callable[[], T], has_given_up: Callable[[], bool]) -> T:
         pause = min(2 * pause, longest)
 
 
-class Recorder:
-    """Keeps one lease and writes what it is given under it."""
+@dataclass
+class _News:
+    """What a run has reported and is not written yet."""
 
-    def __init__(self, db: Database, lease: Lease, heartbeat_seconds: float) -> None:
+    epochs: list[EpochMetrics] = field(default_factory=list[EpochMetrics])
+    phase: str | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.epochs) or self.phase is not None
+
+    def forget(self, written: Progress) -> None:
+        del self.epochs[: len(written.epochs)]
+        self.phase = None if self.phase == written.phase else self.phase
+
+
+class Recorder:
+    """Keeps leases of one job and writes what it is given under them."""
+
+    def __init__(self, db: Database, leases: Sequence[Lease], heartbeat_seconds: float) -> None:
         """Nothing is written before `start`."""
-        self._db, self._lease, self._heartbeat_seconds = db, lease, heartbeat_seconds
+        self._db, self._heartbeat_seconds = db, heartbeat_seconds
         self._changed = threading.Condition()
-        self._epochs: list[EpochMetrics] = []
-        self._phase: str | None = None
+        self._news = {lease: _News() for lease in leases}  # of those that are held
         self._hurries = self._stops = False
         # The claim was the first sign of life.
         self._written_at = self._looked_at = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
-        self.is_cancelled = False  # the record wants the run to stop
+        self._label = f"run {leases[0].run_id}"
+        self.lost: set[Lease] = set()
+        self.is_cancelled = False  # the record wants the runs to stop
         self.error: Exception | None = None  # why nothing more is written, if so
 
     def start(self) -> None:
-        """Begins to keep the lease."""
+        """Begins to keep the leases."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -74,41 +89,48 @@ class Recorder:
         with self._changed:
             self._stops = True
             self._changed.notify_all()
-        # A write that hangs holds no one up: after the run's end its token is worth nothing.
+        # A write that hangs holds no one up: after a run's end its token is worth nothing.
         self._thread.join(timeout=5)
 
-    def add_epoch(self, metrics: EpochMetrics) -> None:
+    def add_epoch(self, lease: Lease, metrics: EpochMetrics) -> None:
         """An epoch to be written soon."""
         with self._changed:
-            self._epochs.append(metrics)
-            self._changed.notify_all()
+            if lease in self._news:
+                self._news[lease].epochs.append(metrics)
+                self._changed.notify_all()
 
-    def set_phase(self, name: str) -> None:
+    def set_phase(self, lease: Lease, name: str) -> None:
         """A phase to be written soon."""
         with self._changed:
-            self._phase = name
-            self._changed.notify_all()
+            if lease in self._news:
+                self._news[lease].phase = name
+                self._changed.notify_all()
 
-    def flush(self, has_given_up: Callable[[], bool]) -> bool:
-        """Waits until all is written, or has_given_up says so; answers whether it is.
+    def release(self, lease: Lease) -> None:
+        """Keeps a lease no longer."""
+        with self._changed:
+            self._news.pop(lease, None)
 
-        Raises what ended the writing, if something has.
+    def flush(self, lease: Lease, has_given_up: Callable[[], bool]) -> bool:
+        """Waits until all of a run is written, or has_given_up says so; answers whether it is.
+
+        Raises LeaseLostError, and what ended the writing, if something has.
         """
         with self._changed:
             self._hurries = True
             self._changed.notify_all()
-            while self._has_news() and self.error is None and not has_given_up():
+            while self._news.get(lease) and self.error is None and not has_given_up():
                 self._changed.wait(timeout=0.1)
+            self._hurries = False
         self.check()
-        return not self._has_news()
+        if lease in self.lost:
+            raise LeaseLostError(lease.run_id, lease.attempt)
+        return not self._news.get(lease)
 
     def check(self) -> None:
-        """Raises what ended the writing: LeaseLostError, or an error that nobody foresaw."""
+        """Raises what ended the writing: an error that nobody foresaw."""
         if self.error is not None:
             raise self.error
-
-    def _has_news(self) -> bool:
-        return bool(self._epochs) or self._phase is not None
 
     def _run(self) -> None:
         pause, longest = RETRY_SECONDS
@@ -119,8 +141,8 @@ class Recorder:
                 continue
             except OUTAGES as error:
                 _log.warning(
-                    "run %s: the database is away, its progress is kept: %s",
-                    self._lease.run_id,
+                    "%s: the database is away, its progress is kept: %s",
+                    self._label,
                     first_line(error),
                 )
             except Exception as error:  # noqa: BLE001 - told to the supervisor by `check`
@@ -137,45 +159,55 @@ class Recorder:
         with self._changed:
             while not self._stops:
                 due = min(self._write_due(), self._looked_at + LOOK_SECONDS)
-                if (left := due - time.monotonic()) <= 0:
+                left = due - time.monotonic()
+                if self._news and left <= 0:
                     return True
-                self._changed.wait(timeout=left)
+                self._changed.wait(timeout=left if self._news else None)
         return False
 
     def _write_due(self) -> float:
         wait = self._heartbeat_seconds
-        if self._has_news():
+        if any(self._news.values()):
             wait = 0.0 if self._hurries else min(wait, WRITE_SECONDS)
         return self._written_at + wait
 
     def _work(self) -> None:
         with self._changed:
-            epochs, phase = self._epochs[:MAX_EPOCHS], self._phase
             is_due = self._write_due() <= time.monotonic()
+            progress = _take_of(self._news)
+        if not progress:
+            return
         if not is_due:
-            state = self._look()
-        elif epochs or phase:
-            state = claims.record_progress(self._db, self._lease, epochs, phase=phase)
+            states = claims.look_at(self._db, list(progress))
+        elif any(each.epochs or each.phase for each in progress.values()):
+            states = claims.record_all(self._db, progress)
         else:
-            state = claims.beat(self._db, self._lease)
+            states = claims.beat_all(self._db, list(progress))
         with self._changed:
+            self._learn(progress if is_due else dict.fromkeys(progress, Progress()), states)
             self._looked_at = time.monotonic()
-            self.is_cancelled = state is State.CANCELLING
-            if is_due:
-                self._written_at = self._looked_at
-                del self._epochs[: len(epochs)]
-                self._phase = None if self._phase == phase else self._phase
+            self._written_at = self._looked_at if is_due else self._written_at
             self._changed.notify_all()
 
-    def _look(self) -> State:
-        query = select(Run.state).where(
-            Run.id == self._lease.run_id, Run.attempt == self._lease.attempt
-        )
-        with self._db.read() as session:
-            state = session.exec(query).first()
-        if state not in ACTIVE:
-            raise LeaseLostError(self._lease.run_id, self._lease.attempt)
-        return State(state)
+    def _learn(self, written: Mapping[Lease, Progress], states: Mapping[Lease, State]) -> None:
+        # Of those still held: the end of one that was released meanwhile is no loss.
+        for lease in written.keys() & self._news.keys():
+            if lease in states:
+                self._news[lease].forget(written[lease])
+            else:
+                self.lost.add(lease)
+                del self._news[lease]
+        self.is_cancelled = self.is_cancelled or State.CANCELLING in states.values()
+
+
+def _take_of(news: Mapping[Lease, _News]) -> dict[Lease, Progress]:
+    """What is to be written now: all that is held, and no more epochs than fit into one write."""
+    room = MAX_EPOCHS
+    progress: dict[Lease, Progress] = {}
+    for lease, each in news.items():
+        progress[lease] = Progress(tuple(each.epochs[:room]), each.phase)
+        room -= len(progress[lease].epochs)
+    return progress
 
 
 def first_line(error: Exception) -> str:

@@ -22,10 +22,11 @@ class Scratch:
     """One attempt's folder."""
 
     def __init__(self, root: Path) -> None:
-        """The folder exists already."""
+        """Makes nothing."""
         self.root = root
         self.order = root / "order.json"
         self.log = root / "log.txt"
+        self.output = root / "output.txt"  # what a pack's process prints, beside its runs' logs
         self.artifacts = root / "artifacts"
         self.inputs = root / "inputs"
         self.temporary = root / "tmp"
@@ -41,13 +42,31 @@ class Scratch:
             kept = file.read()
         self.log.write_bytes(b"[the beginning was too long to keep]\n" + kept)
 
-    def last_words(self) -> str:
-        """The last line that the trainer printed, if any."""
-        with suppress(OSError), self.log.open("rb") as file:
-            file.seek(max(0, self.log.stat().st_size - 2000))
-            lines = file.read().decode(errors="replace").split("\n")
-            return next((line for line in reversed(lines) if line.strip()), "")[-500:]
-        return ""
+    def add_to_log(self, output: Path) -> None:
+        """Puts what was printed at the end of the log. Raises OSError."""
+        if output.exists() and output.stat().st_size > 0:
+            with self.log.open("ab") as log, output.open("rb") as printed:
+                log.write(b"[printed by the process of the pack]\n")
+                shutil.copyfileobj(printed, log)
+
+    def clear(self) -> None:
+        """Removes what lies here, but for what the process that runs may still print to."""
+        for folder in (self.artifacts, self.inputs):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def last_words(log: Path) -> str:
+    """The last line that was printed to a log, if any."""
+    with suppress(OSError), log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - 2000))
+        lines = file.read().decode(errors="replace").split("\n")
+        return next((line for line in reversed(lines) if line.strip()), "")[-500:]
+    return ""
+
+
+def scratch_of(parent: Path, lease: Lease) -> Scratch:
+    """Where an attempt works; `open_scratch` makes the folder."""
+    return Scratch(parent / f"{lease.run_id}-{lease.attempt}")
 
 
 @contextmanager
@@ -56,16 +75,15 @@ def open_scratch(parent: Path, lease: Lease) -> Generator[Scratch]:
 
     What attempts before it have left goes too: their lease is lost.
     """
-    root = parent / f"{lease.run_id}-{lease.attempt}"
+    scratch = scratch_of(parent, lease)
     for left in parent.glob(f"{lease.run_id}-*"):
         shutil.rmtree(left, ignore_errors=True)
     try:
-        root.mkdir(parents=True)
-        scratch = Scratch(root)
+        scratch.root.mkdir(parents=True)
         scratch.temporary.mkdir()
         yield scratch
     finally:
-        shutil.rmtree(root, ignore_errors=True)
+        shutil.rmtree(scratch.root, ignore_errors=True)
 
 
 def sweep_scratch(parent: Path, db: Database) -> int:

@@ -17,6 +17,7 @@ from fmx_store.ids import is_id
 from fmx_store.inbound import WORK_TASK
 from worker.context import Context, PerProcess
 from worker.devices import devices_of
+from worker.preparation import pack_size
 from worker.recorder import OUTAGES, first_line
 from worker.shared import Slots, StopFlag
 from worker.supervisor import supervise
@@ -55,18 +56,24 @@ def _wait(condition: Callable[[], bool]) -> None:
 
 
 def work_off(context: Context, slots: Slots) -> None:
-    """Claims and supervises one run after another, until none is due or the worker stops."""
+    """Claims and supervises run after run, or packs, until none is due or the worker stops."""
     with slots.take() as taken:
         while taken and not context.is_stopping():
             try:
-                claim = claims.claim(context.db, context.name, devices_of(context.hardware))
+                pack = claims.claim_pack(
+                    context.db,
+                    context.name,
+                    devices_of(context.hardware),
+                    pack_size(context),
+                    slots.count,
+                )
             except OUTAGES as error:
                 # The record announces again what is due when the database is back.
                 _log.warning("nothing can be claimed, the database is away: %s", first_line(error))
                 return
-            if claim is None:
+            if not pack:
                 return
-            supervise(context, claim)
+            supervise(context, pack)
 
 
 def _is_announcement(message: tuple[object, ...]) -> bool:

@@ -7,31 +7,26 @@ the process (its output, its folder for temporary files) is put back or set anew
 
 import contextlib
 import ctypes
-import errno
 import gc
 import importlib
 import logging
 import os
-import queue
 import signal
 import socket
 import sys
 import tempfile
 import threading
-import traceback
 from collections.abc import Generator, Sequence
 from pathlib import Path
-from types import FrameType
 
-from fmx_ml.errors import FmxError, StoppedError
-from worker.messages import Assignment, Done, Failed, Last, Stopped, decode_instruction, encode
-from worker.orders import CollateOrder, TrainOrder, read_order
-from worker.sink import PipeSink
+from worker.execution import execute
+from worker.inbox import Inbox
+from worker.messages import encode
+from worker.sink import LOG_FORMAT
 
 OUT_OF_MEMORY_SCORE = 500  # of 1000: if memory ends, a training goes before the server it serves
 _PR_SET_PDEATHSIG = 1  # Linux, prctl(2)
 _OUTPUTS = (1, 2)
-_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 _log = logging.getLogger("fmx.trainer")
 
@@ -45,46 +40,17 @@ def main(descriptor: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _die_with_supervisor(inbox)
     _volunteer_for_the_oom_killer()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     _warm_up(inbox)
     output = Output()
     while (assignment := inbox.get()) is not None:
         with output.going_to(assignment.log):
             _use_temporary_folder(assignment.temporary)
-            last = _do(assignment, pipe, inbox.stop)
+            last, went_well = execute(assignment.order, pipe, inbox)
         pipe.sendall(encode(last))
-        if not isinstance(last, Done):
+        if not went_well:
             return
         _clean_up()
-
-
-class Inbox:
-    """What the supervisor tells the trainer."""
-
-    def __init__(self, pipe: socket.socket) -> None:
-        """`listen` is for a thread of its own."""
-        self._lines = pipe.makefile("rb")
-        self._orders: queue.SimpleQueue[Assignment | None] = queue.SimpleQueue()
-        self.stop = threading.Event()
-
-    def listen(self) -> None:
-        """Takes what comes until the other end is closed."""
-        with contextlib.suppress(OSError):
-            for line in self._lines:
-                self._orders.put(decode_instruction(line))
-
-    def ask_to_stop(self, _signum: int, _frame: FrameType | None) -> None:
-        """For a signal: what is being done ends soon, and nothing else is begun."""
-        self.stop.set()
-        self._orders.put(None)
-
-    def has_orders(self) -> bool:
-        """Whether there is something to do."""
-        return not self._orders.empty()
-
-    def get(self) -> Assignment | None:
-        """The next order; waits for it. None at the end."""
-        return None if self.stop.is_set() else self._orders.get()
 
 
 class Output:
@@ -109,67 +75,6 @@ class Output:
             stream.flush()
         for descriptor, target in zip(_OUTPUTS, targets, strict=True):
             os.dup2(target, descriptor)
-
-
-def _do(assignment: Assignment, pipe: socket.socket, stop: threading.Event) -> Last:
-    """Does an order; answers how it ended, with all that was printed in the log."""
-    try:
-        order = read_order(assignment.order)
-        sink = PipeSink(pipe, order.folder, stop)
-        last = _train(order, sink) if isinstance(order, TrainOrder) else _collate(order, sink)
-        encode(last)  # what JSON can't hold is the order's failure
-    except Exception as error:  # noqa: BLE001 - the one place where a pipeline's errors end
-        if isinstance(error, StoppedError) and stop.is_set():
-            _log.info("stopped on request")
-            return Stopped()
-        _log.exception("failed")
-        return describe(error)
-    _log.info("done")
-    return last
-
-
-def describe(error: Exception) -> Failed:
-    """The error as the record keeps it; one that nobody foresaw comes with its traceback."""
-    message = str(error) or type(error).__name__
-    if isinstance(error, FmxError):
-        return Failed(code=error.code, message=message)
-    if isinstance(error, MemoryError):
-        return Failed(code="out_of_memory", message=message)
-    if isinstance(error, OSError) and error.errno in _FULL:
-        return Failed(code="disk_full", message=message)
-    text = "".join(traceback.format_exception(error))
-    return Failed(
-        code="internal_error", message=f"{type(error).__name__}: {message}", traceback=text
-    )
-
-
-def _train(order: TrainOrder, sink: PipeSink) -> Done:
-    from fmx_ml.pipelines import train  # noqa: PLC0415 - a collation goes without torch
-
-    summary = train(
-        order.training,
-        sink,
-        sources=order.sources,
-        device=order.device,
-        num_threads=order.num_threads,
-        needed=order.needed,
-    )
-    return Done(summary=summary)
-
-
-def _collate(order: CollateOrder, sink: PipeSink) -> Done:
-    from fmx_ml.collation import collate  # noqa: PLC0415 - a training goes without plots
-    from fmx_ml.requests import parse_spec  # noqa: PLC0415
-
-    results = collate(
-        order.kind,
-        order.preset,
-        parse_spec(order.kind, order.spec),
-        order.outcomes,
-        sink,
-        lambda run, name: order.inputs[run][name],
-    )
-    return Done(results=results.model_dump(mode="json"))
 
 
 def _warm_up(inbox: Inbox) -> None:

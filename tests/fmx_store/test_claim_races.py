@@ -52,9 +52,9 @@ def test_claims_at_once_do_not_look_in_vain(db: Database, monkeypatch: pytest.Mo
     vain: list[str] = []
     look = claims._claim
 
-    def count(session: Any, worker: str, devices: Any) -> Any:
-        claimed = look(session, worker, devices)
-        if claimed is None:
+    def count(session: Any, worker: str, *arguments: Any) -> Any:
+        claimed = look(session, worker, *arguments)
+        if not claimed:
             vain.append(worker)
         return claimed
 

@@ -23,6 +23,7 @@ from fmx_store.settings import Settings
 from migrations import commands
 from migrations.__main__ import main
 
+FIRST_REVISION = "2026_11_23_first_record"
 TABLES = {*SQLModel.metadata.tables, VERSION_TABLE}
 
 
@@ -76,6 +77,18 @@ def test_up_down_and_up_again(url: str, engine: Engine) -> None:
     assert commands.upgrade(url) == EXPECTED_REVISION
     assert shape_of(engine) == first
     submit(url)
+
+
+def test_rows_outlive_the_way_to_the_first_revision_and_back(url: str) -> None:
+    commands.upgrade(url)
+    job_id = submit(url)
+    assert commands.downgrade(url, FIRST_REVISION) == FIRST_REVISION
+    assert commands.upgrade(url) == EXPECTED_REVISION
+    db = Database(url)
+    training, collation = jobs.list_runs(db, job_id)
+    assert (training.name, training.pack_key) == ("seed-0", None), "it trains alone"
+    assert collation.waiting_for == 1
+    db.close()
 
 
 def test_an_upgrade_of_a_new_database_changes_no_row(url: str) -> None:
@@ -273,8 +286,9 @@ def test_a_new_revision_is_written_for_what_has_changed(
         connection.execute(text("ALTER TABLE run DROP COLUMN beat"))
     folder = tmp_path / "migrations"
     (folder / "versions").mkdir(parents=True)
-    for name in ("env.py", "script.py.mako", f"versions/{EXPECTED_REVISION}.py"):
-        (folder / name).write_bytes((ROOT / "migrations" / name).read_bytes())
+    original = ROOT / "migrations"
+    for path in (original / "env.py", original / "script.py.mako", *original.glob("versions/*.py")):
+        (folder / path.relative_to(original)).write_bytes(path.read_bytes())
     monkeypatch.setattr(commands, "_FOLDER", folder)
     status, written = tell("new", "add_beat")
     assert status == 0

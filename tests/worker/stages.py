@@ -54,7 +54,7 @@ class Stage:
 
     def supervise(self, play: str, claim: Claim) -> None:
         """Supervises a child to its end, of which nothing may be left."""
-        supervise(self.context, claim, self.playing_trainers(play))
+        supervise(self.context, [claim], self.playing_trainers(play))
         assert processes_of(self.record.column.data_dir) == []
         scratch = self.record.settings.scratch_dir / f"{claim.run.id}-{claim.run.attempt}"
         assert not scratch.exists()

@@ -53,7 +53,7 @@ def test_a_full_disk_under_the_scratch_folder_fails_one_run(
 
     claim = stage.claim()
     monkeypatch.setattr(Path, "mkdir", refuse)
-    supervise(stage.context, claim, stage.trainers(sys.executable, "-c", ""))
+    supervise(stage.context, [claim], stage.trainers(sys.executable, "-c", ""))
     run = stage.run_of(claim)
     assert (run.state, run.reason) == (State.FAILED, Reason.DISK_FULL)
 

@@ -99,7 +99,7 @@ def test_files_of_a_store_without_paths_are_copied(
     job_id = submit(stage.record, {"a": (), "b": ("a",)})
     for _ in range(3):
         claim = stage.claim_again()
-        supervise(stage.context, claim)
+        supervise(stage.context, [claim])
     assert stage.record.job(job_id).state is State.SUCCEEDED
     last = summary_of(run_named(stage.record.db, job_id, "b"))
     assert last["needed"] == [["a", [1, 2], 1, "model.onnx of seed 0"]]
@@ -110,7 +110,7 @@ def test_a_real_run_starts_from_the_weights_of_another_jobs_run(stage: Stage) ->
     common = {"dataset": "synthetic", "max_epochs": 1}
     network = {"model": {"conv_layers": 1, "dense_layers": 1}, "batch_size": 500}
     source = stage.claim(epochs=1, spec={**common, **network})
-    supervise(stage.context, source)
+    supervise(stage.context, [source])
     assert stage.run_of(source).state is State.SUCCEEDED, stage.run_of(source).error
     jobs.cancel(stage.record.db, source.job.id)
 
@@ -122,7 +122,7 @@ def test_a_real_run_starts_from_the_weights_of_another_jobs_run(stage: Stage) ->
     wanted = [run for run in planned if run.taken_from or "frozen" in run.name]
     submit_planned(stage.record, asked, wanted)
     claim = stage.claim_again()
-    supervise(stage.context, claim)
+    supervise(stage.context, [claim])
     run = stage.run_of(claim)
     assert run.name == "frozen-050-seed-0"
     assert run.state is State.SUCCEEDED, run.error

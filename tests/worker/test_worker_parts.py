@@ -12,7 +12,7 @@ from fmx_store.claims import Lease
 from worker import devices
 from worker.devices import devices_of, find_hardware, queues_of
 from worker.preparation import num_threads
-from worker.scratch import open_scratch
+from worker.scratch import last_words, open_scratch
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_a_new_attempt_removes_what_older_ones_have_left(tmp_path: Path) -> None
     with open_scratch(tmp_path, Lease("RUN", "JOB", 3)) as scratch:
         assert sorted(path.name for path in tmp_path.iterdir()) == ["OTHER-1", "RUN-3"]
         scratch.log.write_text("one\n\ntwo\n\n")
-        assert scratch.last_words() == "two"
+        assert last_words(scratch.log) == "two"
     assert [path.name for path in tmp_path.iterdir()] == ["OTHER-1"]
 
 

@@ -35,7 +35,7 @@ def test_a_child_that_works(record: Record) -> None:
 
     collation = stage.claim_again()
     assert collation.run.role is Role.COLLATION
-    supervise(stage.context, collation, stage.playing_trainers("works"))
+    supervise(stage.context, [collation], stage.playing_trainers("works"))
     assert {"model.onnx", "notes/a.txt", "log-collation.txt"} < stage.files(run).keys()
     assert len(list_models(record.db).items) == 1
     assert record.job(run.job_id).state is State.SUCCEEDED
@@ -207,7 +207,7 @@ def test_a_file_that_is_not_there_is_an_internal_error(stage: Stage) -> None:
 
 def test_a_program_that_is_not_there_is_a_crash(stage: Stage) -> None:
     claim = stage.claim()
-    supervise(stage.context, claim, stage.trainers("/nowhere/python"))
+    supervise(stage.context, [claim], stage.trainers("/nowhere/python"))
     run = stage.run_of(claim)
     assert (run.state, run.crashes) == (State.QUEUED, 1)
 
@@ -221,7 +221,7 @@ def test_a_very_long_log_keeps_its_end(stage: Stage) -> None:
         "    for n in range(200_000): print(f'{n:099}', file=log)\n"
         'pipe.sendall(b\'{"type": "done"}\\n\')'
     )
-    supervise(stage.context, claim, stage.trainers(sys.executable, "-c", chatter))
+    supervise(stage.context, [claim], stage.trainers(sys.executable, "-c", chatter))
     run = stage.run_of(claim)
     assert run.state is State.SUCCEEDED
     text = stage.files(run)["seed-0/log.txt"]

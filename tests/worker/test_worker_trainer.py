@@ -35,7 +35,7 @@ def doubles(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("doubles")
 def test_a_training_and_its_collation(stage: Stage) -> None:
     claim = stage.claim(epochs=3)
-    supervise(stage.context, claim)
+    supervise(stage.context, [claim])
     run = stage.run_of(claim)
     assert run.state is State.SUCCEEDED, run.error
     assert stage.epochs(run) == [1, 2, 3]
@@ -44,7 +44,7 @@ def test_a_training_and_its_collation(stage: Stage) -> None:
     assert "epoch 3: val_loss 0.3333" in log
     assert log.rstrip().endswith("INFO done")
 
-    supervise(stage.context, stage.claim_again())
+    supervise(stage.context, [stage.claim_again()])
     job = stage.record.job(run.job_id)
     assert job.state is State.SUCCEEDED
     assert job.results is not None
@@ -73,7 +73,7 @@ def test_an_error_of_a_pipeline_ends_its_run_once(
     stage: Stage, failure: int, reason: Reason, code: str, message: str
 ) -> None:
     claim = stage.claim(ml=failure)
-    supervise(stage.context, claim)
+    supervise(stage.context, [claim])
     run = stage.run_of(claim)
     assert (run.state, run.reason, run.attempt, run.crashes) == (State.FAILED, reason, 1, 0)
     assert run.error is not None

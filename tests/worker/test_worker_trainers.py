@@ -54,7 +54,7 @@ def pid_of(trainers: Trainers) -> int:
 def run_one(stage: Stage, trainers: Trainers, **request: object) -> Run:
     """Another job's training, before the collations of those before."""
     claim = stage.claim(priority=len(jobs.list_jobs(stage.record.db).items), **request)
-    supervise(stage.context, claim, trainers)
+    supervise(stage.context, [claim], trainers)
     return stage.run_of(claim)
 
 
@@ -80,7 +80,7 @@ def test_one_trainer_does_order_after_order_each_with_its_own_files(
 def test_a_collation_is_done_by_the_same_trainer(stage: Stage, trainers: Trainers) -> None:
     first = pid_of(trainers)
     run = run_one(stage, trainers)
-    supervise(stage.context, stage.claim_again(), trainers)
+    supervise(stage.context, [stage.claim_again()], trainers)
     assert stage.record.job(run.job_id).state is State.SUCCEEDED
     assert pid_of(trainers) == first
 
@@ -132,7 +132,7 @@ def test_a_trainer_that_has_left_a_process_behind_is_ended(stage: Stage) -> None
     trainers = stage.playing_trainers("leaves_a_process")
     trainers._keeps = True
     claim = stage.claim()
-    supervise(stage.context, claim, trainers)
+    supervise(stage.context, [claim], trainers)
     trainers.close()
     assert stage.run_of(claim).state is State.SUCCEEDED
     assert processes_of(stage.record.column.data_dir) == []

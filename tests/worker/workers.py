@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 DOUBLES = Path(__file__).resolve().parent / "doubles"
 # A split_seed tells the double what to play.
-GOOD, CRASHES_ONCE, CRASHES, DEAF, NOT_A_NUMBER, ESCAPES, FAILS_ONCE = range(7)
+GOOD, CRASHES_ONCE, CRASHES, DEAF, NOT_A_NUMBER, ESCAPES, FAILS_ONCE, DIES_LATE = range(8)
 
 # Faster than the defaults, so that tests need not wait.
 QUICK: dict[str, Any] = {

@@ -18,7 +18,7 @@ with Path(assignment["log"]).open("ab") as log:
     for output in (1, 2):
         os.dup2(log.fileno(), output)
 order: dict[str, Any] = json.loads(Path(assignment["order"]).read_text())
-folder = Path(order["folder"])
+folder = Path(order.get("members", [order])[0]["folder"])
 
 
 def say(**message: Any) -> None:

@@ -13,11 +13,12 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from fmx_ml.errors import (
     DataUnavailableError,
@@ -32,7 +33,7 @@ from fmx_ml.sinks import EpochMetrics
 
 EPOCH_SECONDS = 0.05
 
-GOOD, CRASHES_ONCE, CRASHES, DEAF, NOT_A_NUMBER, ESCAPES, FAILS_ONCE = range(7)
+GOOD, CRASHES_ONCE, CRASHES, DEAF, NOT_A_NUMBER, ESCAPES, FAILS_ONCE, DIES_LATE = range(8)
 FAILURES: dict[int, Exception] = {
     10: UserError("bad spec"),
     11: DivergedError(3, 7, math.inf),
@@ -69,7 +70,7 @@ def train(
         crashes = training.split_seed == CRASHES or (
             training.split_seed == CRASHES_ONCE and attempt == 1
         )
-        if crashes and epoch == 2:
+        if (crashes and epoch == 2) or (training.split_seed == DIES_LATE and epoch == 30):
             os.kill(os.getpid(), signal.SIGKILL)
     for name in ("model.onnx", "notes/history.txt"):
         sink.path(name).write_text(f"{name} of seed {training.seed}")
@@ -77,6 +78,38 @@ def train(
     loss = math.nan if training.split_seed == NOT_A_NUMBER else 0.25
     figures = {"test_accuracy": 0.75, "val_accuracy": 0.5, "test_loss": loss}
     return {**figures, "attempt": attempt, "needed": [_look_at(run) for run in needed]}
+
+
+class Member(NamedTuple):
+    """A training of a pack."""
+
+    training: Any
+    sink: Any
+    needed: Sequence[NeededRun]
+
+
+def train_pack(
+    members: Sequence[Member], *, ended: Callable[[int, dict[str, Any] | Exception], None], **_: Any
+) -> None:
+    """All at the same time, each as `train` plays it."""
+    print(f"a pack of {len(members)}", flush=True)
+    turn = threading.Lock()
+
+    def play(place: int, member: Member) -> None:
+        try:
+            outcome: dict[str, Any] | Exception = train(
+                member.training, member.sink, needed=member.needed
+            )
+        except Exception as error:  # noqa: BLE001 - as the real one tells it
+            outcome = error
+        with turn:
+            ended(place, outcome)
+
+    threads = [threading.Thread(target=play, args=pair) for pair in enumerate(members)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 def _look_at(run: NeededRun) -> list[Any]:
@@ -116,14 +149,15 @@ def warm_up() -> None:
 
 
 def _install() -> None:
-    doubles: dict[str, Callable[..., Any]] = {
-        "fmx_ml.pipelines": train,
-        "fmx_ml.collation": collate,
-        "fmx_ml.warmth": warm_up,
+    doubles: dict[str, tuple[Callable[..., Any], ...]] = {
+        "fmx_ml.pipelines": (train, train_pack, Member),
+        "fmx_ml.collation": (collate,),
+        "fmx_ml.warmth": (warm_up,),
     }
-    for name, function in doubles.items():
+    for name, functions in doubles.items():
         module = ModuleType(name)
-        setattr(module, function.__name__, function)
+        for function in functions:
+            setattr(module, function.__name__, function)
         sys.modules[name] = module
 
 

@@ -1,0 +1,180 @@
+"""One claimed run on its way: what its trainer has said of it, and what is written of its end."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from fmx_store import artifacts, claims
+from fmx_store.claims import Claim, Failure, StagedFile, Success
+from fmx_store.errors import BlobError, LeaseLostError
+from fmx_store.states import Reason, Role, State
+from worker.context import Context
+from worker.endings import Crash, Ending, Halt, HandBack, failure_of, failure_told
+from worker.messages import ArtifactReady, Done, Epoch, Failed, Last, Message, Phase
+from worker.recorder import OUTAGES, Recorder, first_line, outlast
+from worker.scratch import scratch_of
+
+MODEL_FILE = "model.onnx"
+
+_log = logging.getLogger(__name__)
+
+
+class Attempt:
+    """An attempt at a run, under a lease that the recorder keeps."""
+
+    def __init__(
+        self,
+        context: Context,
+        claim: Claim,
+        recorder: Recorder,
+        has_given_up: Callable[[], bool],
+    ) -> None:
+        """Nothing has been said yet. `has_given_up` says when no more to wait for a database."""
+        self._context, self._recorder, self._has_given_up = context, recorder, has_given_up
+        self.claim, self.lease = claim, claim.lease
+        self.scratch = scratch_of(context.settings.scratch_dir, claim.lease)
+        self.output: Path | None = None  # what its pack's process prints, where that is no log
+        self._names: dict[str, None] = {}  # of complete artifacts, in the order they came
+        self.last: Last | None = None
+        self.is_over = False  # its end is written, or can't be
+        self._is_lost = False
+        self.label = f"run {claim.run.id} ({claim.run.name}), attempt {claim.lease.attempt}"
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the lease is lost, so that nothing may be written any more."""
+        return self._is_lost or self.lease in self._recorder.lost
+
+    def take(self, message: Message) -> None:
+        """What the trainer says; after its last message, nothing."""
+        if self.last is not None or self.is_over:
+            return
+        match message:
+            case Phase():
+                self._recorder.set_phase(self.lease, message.name)
+            case Epoch():
+                self._recorder.add_epoch(self.lease, message.metrics)
+            case ArtifactReady():
+                self._names[message.name] = None
+            case _:
+                self.last = message
+
+    def is_over_time(self) -> bool:
+        """Whether the job's time limit has passed."""
+        job = self.claim.job
+        if job.time_limit_seconds is None or job.started_at is None:
+            return False
+        return datetime.now(UTC) > job.started_at + timedelta(seconds=job.time_limit_seconds)
+
+    def time_is_over(self) -> Failure:
+        """The ending of a run whose job took too long."""
+        seconds = self.claim.job.time_limit_seconds
+        return Failure(Reason.TIME_LIMIT, "time_limit", f"the job's {seconds} seconds are over")
+
+    def judge(self, halt: Halt | None, how_it_ended: str) -> Ending:
+        """The ending that follows from why the trainer was stopped, and from its last message."""
+        match halt, self.last:
+            case Halt.CANCELLED, _:
+                ending = Failure(Reason.CANCELLED_BY_USER, "cancelled_by_user", "cancelled")
+            case Halt.TIME_LIMIT, _:
+                ending = self.time_is_over()
+            case _, Done() as done:
+                ending = done
+            case None, Failed() as failed:
+                ending = failure_told(failed)
+            case None, None:
+                ending = Crash(how_it_ended)
+            case _:  # the worker stops, or another asked the trainer to
+                ending = HandBack()
+        return ending
+
+    def lose(self) -> None:
+        """Ends it without a word: the lease is lost."""
+        self._is_lost = self.is_over = True
+        _log.warning("%s: its lease is lost", self.label)
+
+    def end(self, ending: Ending) -> None:
+        """Writes the ending, as long as the lease is held and the database does not stay away."""
+        try:
+            self._write(ending)
+        except LeaseLostError:
+            self.lose()
+        except OUTAGES as error:
+            said = first_line(error)
+            _log.warning(
+                "%s: given up, the database is away, its lease runs out: %s", self.label, said
+            )
+        self.is_over = True
+        self._recorder.release(self.lease)
+        self.scratch.clear()
+
+    def _write(self, ending: Ending) -> None:
+        try:
+            self._write_whole(ending)
+        except (LeaseLostError, *OUTAGES):
+            raise
+        except Exception as error:  # noqa: BLE001 - written down as the run's end
+            _log.exception("%s: its supervisor failed", self.label)
+            self._finish(failure_of(error))
+
+    def _write_whole(self, ending: Ending) -> None:
+        if isinstance(ending, Done | Failure) and not self._recorder.flush(
+            self.lease, self._has_given_up
+        ):
+            _log.warning("%s: not all of it is written; its lease will run out", self.label)
+            return
+        db, lease = self._context.db, self.lease
+        match ending:
+            case Done():
+                self._finish(self._stage_success(ending))
+            case Failure():
+                self._finish(replace(ending, files=self._stage_log()))
+            case Crash(message):
+                _log.warning("%s: %s", self.label, message)
+                limit = self._context.settings.max_crashes
+                self._settle(lambda: claims.report_crash(db, lease, message, limit))
+            case HandBack():
+                self._settle(lambda: claims.hand_back(db, lease))
+
+    def _finish(self, outcome: Success | Failure) -> None:
+        self._settle(lambda: claims.finish(self._context.db, self.lease, outcome))
+
+    def _settle(self, write: Callable[[], State]) -> None:
+        _log.info("%s: is %s", self.label, outlast(write, self._has_given_up))
+
+    def _stage_success(self, done: Done) -> Success | Failure:
+        files = {self._publish_as(name): self.scratch.artifacts / name for name in self._names}
+        try:
+            staged = self._stage({**files, **self._log_file()})
+        except (OSError, BlobError) as error:
+            _log.exception("%s: its files can't be stored", self.label)
+            return replace(failure_of(error), files=self._stage_log())
+        has_model = self.claim.run.role is Role.TRAINING and MODEL_FILE in self._names
+        return Success(done.summary, staged, model=has_model, results=done.results)
+
+    def _stage_log(self) -> list[StagedFile]:
+        try:
+            return self._stage(self._log_file())
+        except (OSError, BlobError) as error:
+            _log.warning("%s: its log can't be stored: %s", self.label, error)
+            return []
+
+    def _log_file(self) -> dict[str, Path]:
+        if not self.scratch.log.exists():
+            return {}
+        if self.output is not None:
+            self.scratch.add_to_log(self.output)
+        self.scratch.trim_log()
+        name = "log.txt" if self.claim.run.role is Role.TRAINING else "log-collation.txt"
+        return {self._publish_as(name): self.scratch.log}
+
+    def _publish_as(self, name: str) -> str:
+        """A training's files go into a folder of the run's name, the collation's lie beside."""
+        run = self.claim.run
+        return f"{run.name}/{name}" if run.role is Role.TRAINING else name
+
+    def _stage(self, files: dict[str, Path]) -> list[StagedFile]:
+        db, blobs = self._context.db, self._context.blobs
+        return outlast(lambda: artifacts.stage(db, blobs, self.lease, files), self._has_given_up)
