@@ -1,0 +1,136 @@
+"""A record of many jobs: what is asked often goes by an index, whatever the filter."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from record_kit import CPU
+from sqlalchemy import event
+
+from benchmarks.big_record import COMMON, RARE, RARITY, WAITING, BigRecord, fill
+from fmx_store import artifacts, claims, jobs, metrics, models
+from fmx_store.database import Database
+from fmx_store.overviews import read_overviews, read_versions
+from fmx_store.pages import encode_cursor
+from fmx_store.states import State
+from fmx_store.submissions import Submission, record
+from fmx_store.tables import Job
+
+NUM_JOBS = 2 * RARITY
+NUM_METRICS = 20_000
+
+
+@pytest.fixture
+def big(db: Database) -> BigRecord:
+    """The oldest job of a record of many."""
+    return fill(db, NUM_JOBS, NUM_METRICS)
+
+
+def told_to(db: Database, do: Callable[[], Any]) -> list[tuple[str, Any]]:
+    """The queries that it takes, with their parameters."""
+    told: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if statement.startswith(("SELECT", "UPDATE", "DELETE")):
+            told.append((statement, parameters))
+
+    event.listen(db.engine, "before_cursor_execute", note)
+    try:
+        do()
+    finally:
+        event.remove(db.engine, "before_cursor_execute", note)
+    return told
+
+
+def steps_of(db: Database, statement: str, parameters: Any) -> list[str]:
+    """How SQLite would go about a query."""
+    with db.look() as connection:
+        rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()
+    return [row[-1] for row in rows]
+
+
+def test_what_is_asked_often_goes_by_an_index(db: Database, big: BigRecord) -> None:
+    if not db.is_sqlite:
+        pytest.skip("PostgreSQL plans by statistics: small tables it reads whole")
+    middle = encode_cursor(str(NUM_JOBS // 2).zfill(len(big.job_id)))
+    newest = jobs.list_jobs(db, limit=1).items[0]
+    asked: dict[str, Callable[[], object]] = {
+        "version": lambda: read_versions(db, [big.job_id]),
+        "overview": lambda: read_overviews(db, [big.job_id]),
+        "list": lambda: jobs.list_jobs(db),
+        "list from the middle": lambda: jobs.list_jobs(db, cursor=middle),
+        "list of a state": lambda: jobs.list_jobs(db, state=State.QUEUED),
+        "list of a kind and state": lambda: jobs.list_jobs(db, kind="q1", state=State.SUCCEEDED),
+        "list of a tag": lambda: jobs.list_jobs(db, tag=COMMON, cursor=middle),
+        "list of a tag and state": lambda: jobs.list_jobs(db, tag=RARE, state=State.FAILED),
+        "runs": lambda: jobs.page_runs(db, big.job_id, limit=50),
+        "run": lambda: jobs.require_run(db, big.run_id),
+        "metrics": lambda: metrics.read_rows(db, big.run_id),
+        "artifacts": lambda: artifacts.page_artifacts(db, big.job_id, limit=50),
+        "models": lambda: models.list_models(db),
+        "active": lambda: claims.active(db),
+        "claim": lambda: claims.claim(db, "w", CPU),
+        "cancel": lambda: jobs.cancel(db, newest.id),
+    }
+    for name, do in asked.items():
+        queries = told_to(db, do)
+        assert queries
+        for statement, parameters in queries:
+            for step in steps_of(db, statement, parameters):
+                is_whole = step.startswith("SCAN ") and "USING" not in step
+                assert not is_whole or "SCAN CONSTANT" in step or "subquery" in step, (name, step)
+
+
+def test_lists_of_a_big_record_are_right(db: Database, big: BigRecord) -> None:
+    """Each filter, page by page, against the rows themselves."""
+    with db.read() as session:
+        rows = session.connection().execute(Job.__table__.select()).all()  # pyright: ignore[reportAttributeAccessIssue]
+    by_state = {
+        state: sorted((row.id for row in rows if row.state is state), reverse=True)
+        for state in (State.QUEUED, State.SUCCEEDED)
+    }
+    everything = sorted((row.id for row in rows), reverse=True)
+    assert len(by_state[State.SUCCEEDED]) == NUM_JOBS - NUM_JOBS // WAITING
+    assert list_all(db) == list_all(db, tag=COMMON) == everything
+    assert list_all(db, state=State.QUEUED) == by_state[State.QUEUED]
+    assert list_all(db, state=State.QUEUED, tag=COMMON) == by_state[State.QUEUED]
+    rare = [str(n).zfill(len(big.job_id)) for n in range(NUM_JOBS, 0, -RARITY)]
+    assert list_all(db, tag=RARE) == rare == list_all(db, kind="q1", tag=RARE)
+    assert list_all(db, tag="none") == list_all(db, kind="q2", tag=COMMON) == []
+
+
+def list_all(db: Database, **filters: Any) -> list[str]:
+    """The ids of all jobs that match, page by page."""
+    found: list[str] = []
+    cursor: str | None = None
+    while cursor is not None or not found:
+        page = jobs.list_jobs(db, limit=200, cursor=cursor, **filters)
+        found += [item.id for item in page.items]
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    return found
+
+
+def test_the_big_record_is_what_it_is_measured_as(db: Database, big: BigRecord) -> None:
+    with db.look() as connection:
+        counts = {
+            name: connection.exec_driver_sql(f"SELECT count(*) FROM {name}").scalar_one()
+            for name in ("job", "run", "metric", "model", "artifact")
+        }
+    assert counts["job"] == NUM_JOBS + 1
+    assert counts["run"] == 2 * counts["job"]
+    assert 0.9 < counts["metric"] / NUM_METRICS <= 1
+    assert counts["model"] == NUM_JOBS - NUM_JOBS // WAITING
+    rows = metrics.read_rows(db, big.run_id)
+    assert [row[0] for row in rows] == list(range(1, 10_001))
+    claimed = claims.claim(db, "w", CPU)
+    assert claimed is not None
+    assert claimed.job.id < record(db, Submission(request_again(db, big)), 10).job_id
+
+
+def request_again(db: Database, big: BigRecord) -> Any:
+    """What the oldest job asks for."""
+    from fmx_ml.requests import parse_request
+
+    return parse_request({"kind": "q1", "spec": jobs.require_job(db, big.job_id).spec})
