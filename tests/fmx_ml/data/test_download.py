@@ -144,10 +144,10 @@ def test_a_slow_server_is_waited_for(mirror: Mirror, only_network: DataSources) 
         for start in range(0, len(content), step):
             request.wfile.write(content[start : start + step])
             request.wfile.flush()
-            time.sleep(0.08)
+            time.sleep(0.11)
 
     mirror.answer = answer_slowly
-    download(only_network.cache_dir, 1.0)
+    download(only_network.cache_dir, 2.0)
     raw = only_network.cache_dir / "FashionMNIST" / "raw"
     assert sorted(path.name for path in raw.iterdir()) == sorted(CHECKSUMS)
 

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from fmx_ml.data.loader import HalfData, load_half
+from fmx_ml.data import synthetic
+from fmx_ml.data.loader import HalfData, load_autoencoder_data, load_half
 from fmx_ml.data.sources import DataSources, Pictures
 
 
@@ -55,3 +56,23 @@ def test_the_stand_in_goes_through_the_same_door(half: str, sources: DataSources
     assert all(name.startswith("synthetic") for name in data.names)
     assert data.source == "made by fmx_ml.data.synthetic"
     assert set(data.checksums) == {"train", "test"}
+
+
+def test_what_is_kept_is_read_once_and_can_not_be_altered(
+    sources: DataSources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = load_half("synthetic", "fm1", 0, sources)
+    monkeypatch.setattr(synthetic, "make", lambda: pytest.fail("it was drawn again"))
+    expected = [part.images_NHW.copy() for part in (first.train, first.val, first.test)]
+    for part in (first.train, first.val, first.test):
+        part.images_NHW[:] = 0
+        part.labels_N[:] = 0
+    again = load_half("synthetic", "fm1", 0, sources)
+    for part, images_NHW in zip((again.train, again.val, again.test), expected, strict=True):
+        assert np.array_equal(part.images_NHW, images_NHW)
+        assert part.labels_N.any()
+    autoencoder = load_autoencoder_data("synthetic", 0, sources)
+    autoencoder.train.images_NHW[:] = 0
+    autoencoder.samples.images_NHW[:] = 0
+    fresh = load_half("synthetic", "fm1", 0, sources)
+    assert np.array_equal(fresh.train.images_NHW, again.train.images_NHW)
