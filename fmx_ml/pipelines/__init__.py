@@ -6,6 +6,7 @@ from typing import Any
 
 from fmx_ml.data.sources import DataSources
 from fmx_ml.engine.device import cpu_threads, memory_errors, resolve_device
+from fmx_ml.engine.kernel import Engine
 from fmx_ml.pipelines.autoencoder import train_autoencoder
 from fmx_ml.pipelines.cnn import train_cnn
 from fmx_ml.pipelines.mlp import train_mlp
@@ -23,6 +24,7 @@ def train(
     device: str,
     num_threads: int | None = None,
     needed: Sequence[NeededRun] = (),
+    engine: Engine = "auto",
 ) -> dict[str, Any]:
     """Runs one training, leaves its artifacts in the sink, and gives back its summary.
 
@@ -33,6 +35,7 @@ def train(
         device: auto, cpu or cuda.
         num_threads: threads of the CPU; None for as many as help.
         needed: the finished runs that the plan says this one needs.
+        engine: auto, or torch for never the compiled kernel.
 
     Raises:
         UserError, DataUnavailableError, DivergedError, OutOfMemoryError, ExportError, StoppedError.
@@ -41,13 +44,13 @@ def train(
     with cpu_threads(num_threads) as count, memory_errors():
         match training:
             case CnnTraining():
-                summary = train_cnn(training, sink, sources, chosen, needed)
+                summary = train_cnn(training, sink, sources, chosen, needed, engine)
             case AutoencoderTraining():
-                summary = train_autoencoder(training, sink, sources, chosen)
+                summary = train_autoencoder(training, sink, sources, chosen, engine)
             case MlpTraining():
-                summary = train_mlp(training, sink, sources, chosen, needed)
+                summary = train_mlp(training, sink, sources, chosen, needed, engine)
             case TrialTraining():
-                summary = run_trial(training, sink, sources, chosen, needed)
+                summary = run_trial(training, sink, sources, chosen, needed, engine)
         summary["environment"]["threads"] = count
         return summary
 
@@ -67,6 +70,7 @@ def train_pack(
     sources: DataSources,
     device: str,
     num_threads: int | None = None,
+    engine: Engine = "auto",
     ended: Callable[[int, dict[str, Any] | Exception], None],
 ) -> None:
     """Trains all members, together where that is faster; each ends by itself.
@@ -84,6 +88,7 @@ def train_pack(
                 device=device,
                 num_threads=num_threads,
                 needed=member.needed,
+                engine=engine,
             )
         except Exception as error:  # noqa: BLE001 - told, and the others go on
             outcome = error
