@@ -39,7 +39,7 @@ class Examples:
 
     def take(self, rows_B: Tensor) -> tuple[Tensor, Tensor]:
         """The pictures and labels of some rows, for one step of training."""
-        return self.images_NCHW[rows_B], self.labels_N[rows_B]
+        return self.images_NCHW.index_select(0, rows_B), self.labels_N.index_select(0, rows_B)
 
     def batches(self, size: int = BATCH_SIZE) -> Iterator[tuple[Tensor, Tensor]]:
         """All of them in order; the last batch may be smaller."""

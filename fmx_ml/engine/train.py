@@ -33,7 +33,7 @@ class Fit:
     """A finished training. The best epoch has the lowest loss, the first of equals.
 
     `history` and the weights are those of epochs that ended; a training that diverged in its first
-    epoch has none.
+    epoch has none. `engine` is the name of what computed losses and gradients.
     """
 
     history: list[EpochMetrics]
@@ -42,6 +42,7 @@ class Fit:
     last_weights: Weights
     ending: Ending
     seconds: float
+    engine: str = "torch"
 
     @property
     def stopped_early(self) -> bool:

@@ -12,6 +12,7 @@ from fmx_ml.engine.device import (
     memory_errors,
     resolve_device,
 )
+from fmx_ml.engine.kernel import Engine
 from fmx_ml.packs import pack_key
 from fmx_ml.pipelines.autoencoder import train_autoencoder
 from fmx_ml.pipelines.cnn import train_cnn
@@ -35,6 +36,7 @@ def train(
     device: str,
     num_threads: int | None = None,
     needed: Sequence[NeededRun] = (),
+    engine: Engine = "auto",
 ) -> dict[str, Any]:
     """Runs one training, leaves its artifacts in the sink, and gives back its summary.
 
@@ -45,13 +47,14 @@ def train(
         device: auto, cpu or cuda.
         num_threads: threads of the CPU; None for as many as help.
         needed: the finished runs that the plan says this one needs.
+        engine: auto, or torch for never the compiled kernel.
 
     Raises:
         UserError, DataUnavailableError, DivergedError, OutOfMemoryError, ExportError, StoppedError.
     """
     chosen = resolve_device(device)
     with cpu_threads(num_threads) as count, memory_errors(), full_precision():
-        summary = _train(Member(training, sink, needed), sources, chosen)
+        summary = _train(Member(training, sink, needed), sources, chosen, engine)
         summary["environment"]["threads"] = count
         return summary
 
@@ -62,6 +65,7 @@ def train_pack(
     sources: DataSources,
     device: str,
     num_threads: int | None = None,
+    engine: Engine = "auto",
     ended: Callable[[int, dict[str, Any] | Exception], None],
 ) -> None:
     """Trains all members, those of equal pack keys together; each ends by itself.
@@ -75,7 +79,8 @@ def train_pack(
         for places in _group(members):
             tell = _Teller(places, count, ended)
             try:
-                _train_group([members[place] for place in places], sources, device, tell)
+                group = [members[place] for place in places]
+                _train_group(group, sources, device, engine, tell)
             except Exception as error:  # noqa: BLE001 - told, and the others go on
                 tell.rest(error)
 
@@ -108,18 +113,24 @@ def _group(members: Sequence[Member]) -> list[list[int]]:
 
 
 def _train_group(
-    members: Sequence[Member], sources: DataSources, device: str, ended: Ended
+    members: Sequence[Member],
+    sources: DataSources,
+    device: str,
+    engine: Engine,
+    ended: Ended,
 ) -> None:
     """Trains members of one key. Raises what ends all of them that have not ended yet."""
     chosen = resolve_device(device)
     with memory_errors():
         if len(members) == 1:
-            ended(0, _train(members[0], sources, chosen))
+            ended(0, _train(members[0], sources, chosen, engine))
         else:
             train_members(members, sources, chosen, ended)
 
 
-def _train(member: Member, sources: DataSources, device: torch.device) -> dict[str, Any]:
+def _train(
+    member: Member, sources: DataSources, device: torch.device, engine: Engine
+) -> dict[str, Any]:
     """One member; on a GPU as a pack of one, whose steps are launched as a whole."""
     if device.type == "cuda" and pack_key(member.training) is not None:
         outcomes: list[dict[str, Any] | Exception] = []
@@ -130,10 +141,10 @@ def _train(member: Member, sources: DataSources, device: torch.device) -> dict[s
     sink = member.sink
     match member.training:
         case CnnTraining() as training:
-            return train_cnn(training, sink, sources, device, member.needed)
+            return train_cnn(training, sink, sources, device, member.needed, engine)
         case AutoencoderTraining() as training:
-            return train_autoencoder(training, sink, sources, device)
+            return train_autoencoder(training, sink, sources, device, engine)
         case MlpTraining() as training:
-            return train_mlp(training, sink, sources, device, member.needed)
+            return train_mlp(training, sink, sources, device, member.needed, engine)
         case TrialTraining() as training:
-            return run_trial(training, sink, sources, device, member.needed)
+            return run_trial(training, sink, sources, device, member.needed, engine)

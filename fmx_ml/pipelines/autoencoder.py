@@ -5,7 +5,7 @@ It is no classifier and has no export; perceptrons start from its encoder.
 Legend of shapes: N examples, P pictures, C code units, H W pixels, D pixels of a picture in a row.
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from fmx_ml.data.loader import AutoencoderData, first_of_each, load_autoencoder_
 from fmx_ml.data.sources import DataSources, Pictures
 from fmx_ml.engine.denormals import denormals_flushed
 from fmx_ml.engine.evaluate import Examples, to_device
+from fmx_ml.engine.kernel import Engine, prepare
 from fmx_ml.engine.reconstruction import (
     Reconstruction,
     count_dead_units,
@@ -47,7 +48,11 @@ _OBJECTIVE = Reconstruction()
 
 
 def train_autoencoder(
-    training: AutoencoderTraining, sink: Sink, sources: DataSources, device: torch.device
+    training: AutoencoderTraining,
+    sink: Sink,
+    sources: DataSources,
+    device: torch.device,
+    engine: Engine = "auto",
 ) -> dict[str, Any]:
     """Trains an autoencoder; leaves its weights, history, reconstructions and codes."""
     sink.phase("data")
@@ -56,10 +61,12 @@ def train_autoencoder(
     model = make_model(training).to(device)
     sink.phase("training")
     examples = to_device(data.train, device, card), to_device(data.val, device, card)
+    prepared = prepare(model, _OBJECTIVE, engine)
     with denormals_flushed():
-        result = fit(model, _OBJECTIVE, *examples, training, sink)
+        result = fit(prepared.model, prepared.objective, *examples, training, sink)
+    result = replace(result, engine=prepared.engine)
     del examples
-    return {**conclude(model, data, training, result, sink), **describe_machine(device)}
+    return {**conclude(model, data, training, result, sink), **describe_machine(device, result)}
 
 
 def load_data(training: AutoencoderTraining, sources: DataSources) -> AutoencoderData:

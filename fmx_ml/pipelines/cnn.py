@@ -4,6 +4,7 @@ Legend of shapes: N examples, C channels, H W pixels, K classes.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from fmx_ml.data.sources import DataSources, Pictures
 from fmx_ml.engine.augmentation import augment
 from fmx_ml.engine.evaluate import to_device
 from fmx_ml.engine.features import fit_last_layer, has_fixed_features
+from fmx_ml.engine.kernel import Engine, prepare
 from fmx_ml.engine.objective import Classification
 from fmx_ml.engine.seeding import derive_seed
 from fmx_ml.engine.train import Fit, fit, never
@@ -46,6 +48,7 @@ def train_cnn(
     sources: DataSources,
     device: torch.device,
     needed: Sequence[NeededRun] = (),
+    engine: Engine = "auto",
 ) -> dict[str, Any]:
     """Trains a convolutional classifier and leaves all that a job or a server needs of it.
 
@@ -54,8 +57,8 @@ def train_cnn(
     """
     model = make_model(training, device, needed)
     data = prepare_data(training, sources, sink)
-    result = learn(model, data, training, sink)
-    return {**conclude(model, data, training, result, sink), **describe_machine(device)}
+    result = learn(model, data, training, sink, engine)
+    return {**conclude(model, data, training, result, sink), **describe_machine(device, result)}
 
 
 def make_model(
@@ -85,6 +88,7 @@ def learn(
     data: HalfData,
     training: CnnTraining,
     sink: Sink,
+    engine: Engine = "auto",
     *,
     is_hopeless: Callable[[Sequence[EpochMetrics]], bool] = never,
     may_diverge: bool = False,
@@ -93,13 +97,13 @@ def learn(
     sink.phase("training")
     device = model.denses[-1].weight.device
     train, val = to_device(data.train, device), to_device(data.val, device)
-    objective = Classification(len(data.classes))
+    prepared = prepare(model, Classification(len(data.classes)), engine)
     if has_fixed_features(model, training):
-        result = fit_last_layer(model, objective, train, val, training, sink)
+        result = fit_last_layer(model, prepared.objective, train, val, training, sink)
     else:
         result = fit(
-            model,
-            objective,
+            prepared.model,
+            prepared.objective,
             augment(train, training.augmentation, training.seed),
             val,
             training,
@@ -108,7 +112,7 @@ def learn(
             may_diverge=may_diverge,
         )
     leave_history(result.history, sink)
-    return result
+    return replace(result, engine=prepared.engine)
 
 
 def conclude(

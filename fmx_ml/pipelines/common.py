@@ -169,9 +169,10 @@ def describe_data(data: HalfData, training: CnnTraining | MlpTraining) -> dict[s
     }
 
 
-def describe_machine(device: torch.device) -> dict[str, Any]:
-    """The device that trained and the environment."""
-    return {"device": describe_device(device), "environment": describe_environment()}
+def describe_machine(device: torch.device, result: Fit) -> dict[str, Any]:
+    """The device and the engine that trained, and the environment."""
+    environment = {**describe_environment(), "engine": result.engine}
+    return {"device": describe_device(device), "environment": environment}
 
 
 def leave_weights(weights: Weights, sink: Sink) -> str:

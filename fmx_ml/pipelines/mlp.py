@@ -4,6 +4,7 @@ Legend of shapes: K classes.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from fmx_ml.data.loader import HalfData
 from fmx_ml.data.sources import DataSources
 from fmx_ml.engine.denormals import denormals_flushed
 from fmx_ml.engine.evaluate import to_device
+from fmx_ml.engine.kernel import Engine, prepare
 from fmx_ml.engine.objective import Classification
 from fmx_ml.engine.seeding import derive_seed
 from fmx_ml.engine.train import Fit, fit
@@ -44,6 +46,7 @@ def train_mlp(
     sources: DataSources,
     device: torch.device,
     needed: Sequence[NeededRun],
+    engine: Engine = "auto",
 ) -> dict[str, Any]:
     """Trains a perceptron and leaves all that a job or a server needs of it.
 
@@ -58,10 +61,12 @@ def train_mlp(
     sink.phase("training")
     card = input_of(training.normalise)
     examples = to_device(data.train, device, card), to_device(data.val, device, card)
+    prepared = prepare(model, Classification(len(data.classes)), engine)
     with denormals_flushed():
-        result = fit(model, Classification(len(data.classes)), *examples, training, sink)
+        result = fit(prepared.model, prepared.objective, *examples, training, sink)
+    result = replace(result, engine=prepared.engine)
     del examples
-    return {**conclude(model, data, training, result, sink), **describe_machine(device)}
+    return {**conclude(model, data, training, result, sink), **describe_machine(device, result)}
 
 
 def conclude(

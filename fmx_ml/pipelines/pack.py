@@ -98,7 +98,7 @@ class _Pack:
             result = self._complete(prepared, outcome)
 
             def conclude() -> dict[str, Any]:
-                return {**prepared.conclude(result), **describe_machine(self._device)}
+                return {**prepared.conclude(result), **describe_machine(self._device, result)}
 
             self._conclusions.add(place, conclude)
 

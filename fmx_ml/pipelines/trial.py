@@ -7,6 +7,7 @@ import torch
 
 from fmx_ml.data.loader import HalfData
 from fmx_ml.data.sources import DataSources
+from fmx_ml.engine.kernel import Engine
 from fmx_ml.engine.train import Fit
 from fmx_ml.errors import ExportError
 from fmx_ml.models.cnn import Cnn
@@ -25,6 +26,7 @@ def run_trial(
     sources: DataSources,
     device: torch.device,
     needed: Sequence[NeededRun] = (),
+    engine: Engine = "auto",
 ) -> dict[str, Any]:
     """Trains the trial's configuration; leaves what a training of it leaves.
 
@@ -37,7 +39,7 @@ def run_trial(
     model = make_model(configured, device)
     data = prepare_data(configured, sources, sink)
     result = learn(
-        model, data, configured, sink, is_hopeless=proposal.is_hopeless, may_diverge=True
+        model, data, configured, sink, engine, is_hopeless=proposal.is_hopeless, may_diverge=True
     )
     figures, has_model = _conclude(model, data, configured, result, sink)
     return {
@@ -46,7 +48,7 @@ def run_trial(
         "configuration": configured.model_dump(mode="json"),
         "pruned": result.ending == "pruned",
         "diverged": result.ending == "diverged" or not has_model,
-        **describe_machine(device),
+        **describe_machine(device, result),
     }
 
 
