@@ -9,7 +9,6 @@ Legend of shapes: N examples, S steps, M members, B batch, Q numbers of a pace.
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -88,11 +87,12 @@ def plan_epoch(orders: Sequence[Order], epoch: int) -> EpochPlan:
 
 def spans(orders: Sequence[Order]) -> Iterator[tuple[int, int]]:
     """How many runs learn, and for how many steps on end; from an epoch's first to its last."""
-    counts = [
-        sum(order.num_steps > step for order in orders) for step in range(orders[0].num_steps)
-    ]
-    for count, group in groupby(counts):
-        yield count, len(list(group))
+    done = 0
+    for count in range(len(orders), 0, -1):
+        num_steps = orders[count - 1].num_steps
+        if num_steps > done:
+            yield count, num_steps - done
+            done = num_steps
 
 
 class BatchTables:

@@ -38,7 +38,7 @@ class StackedNetwork(Protocol):
         ...
 
     def __call__(self, weights: StackedWeights, inputs: Tensor) -> Tensor:
-        """Outputs [M, B, O]."""
+        """Logits [M, O, B] of classifiers, pictures [M, B, D] of autoencoders."""
         ...
 
 
@@ -51,6 +51,7 @@ class StackedDense:
 
     layers: Sequence[str]
     ends_in_sigmoid: bool = False
+    is_classifier: bool = True
 
     def take(self, images_N: Tensor, rows_MB: Tensor) -> Tensor:
         """[M, B, D]."""
@@ -61,9 +62,11 @@ class StackedDense:
         return images_N.flatten(1).expand(count, -1, -1)
 
     def __call__(self, weights: StackedWeights, inputs: Tensor) -> Tensor:
-        """Outputs [M, B, O]."""
-        x_MBD = _chain(weights, self.layers, inputs)
-        return x_MBD.sigmoid() if self.ends_in_sigmoid else x_MBD
+        """Logits [M, O, B], or pictures [M, B, D]."""
+        *hidden, last = self.layers
+        x_MBD = _chain(weights, hidden, inputs)
+        x = _classify(weights, last, x_MBD) if self.is_classifier else _apply(weights, last, x_MBD)
+        return x.sigmoid() if self.ends_in_sigmoid else x
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ class StackedCnn:
         return images_N.expand(-1, count, -1, -1)
 
     def __call__(self, weights: StackedWeights, inputs: Tensor) -> Tensor:
-        """Logits [M, B, K]."""
+        """Logits [M, K, B]."""
         count = inputs.shape[1]
         convolve = _convolve_patches if self.patches and count > 1 else _convolve_groups
         x = inputs
@@ -97,16 +100,26 @@ class StackedCnn:
             x = convolve(x, weights[f"{name}.weight"], weights[f"{name}.bias"], layer.padding)
             x = relu(max_pool2d(x, _POOL) if layer.pool else x)
         features_MBF = x.reshape(len(x), count, -1).transpose(0, 1)
-        layers = [f"fc{number}" for number in range(1, self.spec.dense_layers + 1)]
-        return _chain(weights, layers, features_MBF)
+        *hidden, last = _names("fc", self.spec.dense_layers)
+        return _classify(weights, last, _chain(weights, hidden, features_MBF))
 
 
 def _chain(weights: StackedWeights, layers: Sequence[str], x_MBD: Tensor) -> Tensor:
-    for place, name in enumerate(layers, start=1):
-        bias_MO, weight_MOD = weights[f"{name}.bias"], weights[f"{name}.weight"]
-        x_MBD = torch.baddbmm(bias_MO.unsqueeze(1), x_MBD, weight_MOD.transpose(1, 2))
-        x_MBD = relu(x_MBD) if place < len(layers) else x_MBD
+    for name in layers:
+        x_MBD = relu(_apply(weights, name, x_MBD))
     return x_MBD
+
+
+def _apply(weights: StackedWeights, layer: str, x_MBD: Tensor) -> Tensor:
+    """A dense layer: [M, B, O]."""
+    bias_MO, weight_MOD = weights[f"{layer}.bias"], weights[f"{layer}.weight"]
+    return torch.baddbmm(bias_MO.unsqueeze(1), x_MBD, weight_MOD.transpose(1, 2))
+
+
+def _classify(weights: StackedWeights, layer: str, x_MBD: Tensor) -> Tensor:
+    """The same with its few outputs in rows, [M, O, B], where a softmax takes a seventh as long."""
+    bias_MO, weight_MOD = weights[f"{layer}.bias"], weights[f"{layer}.weight"]
+    return torch.baddbmm(bias_MO.unsqueeze(2), weight_MOD, x_MBD.transpose(1, 2))
 
 
 def _convolve_groups(x: Tensor, weight: Tensor, bias_MO: Tensor, padding: int) -> Tensor:
@@ -134,7 +147,7 @@ def stack_network(model: nn.Module, device: torch.device) -> StackedNetwork:
         case Autoencoder():
             depth = len(model.encoders)
             layers = [*_names("encoder", depth), *_names("decoder", depth)]
-            return StackedDense(layers, ends_in_sigmoid=True)
+            return StackedDense(layers, ends_in_sigmoid=True, is_classifier=False)
         case Cnn() if model.is_frozen:
             return StackedDense(_names("fc", len(model.denses))[-1:])
         case Cnn():

@@ -1,6 +1,6 @@
 """What several runs minimise, counted for each of them.
 
-Legend of shapes: M members, B batch, O outputs, of which K are classes, D numbers of a picture.
+Legend of shapes: M members, B batch, O outputs, of which K are classes, D pixels of a picture.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class StackedObjective(Protocol):
         ...
 
     def count(
-        self, outputs_MBO: Tensor, inputs: Tensor, labels_MB: Tensor
+        self, outputs: Tensor, inputs: Tensor, labels_MB: Tensor
     ) -> tuple[Tensor, Tensor | None]:
         """Each member's sum of losses over the pictures, and how many were recognised, [M]."""
         ...
@@ -44,17 +44,13 @@ class StackedClassification:
     counts_hits: bool = True
 
     def count(
-        self, outputs_MBO: Tensor, inputs: Tensor, labels_MB: Tensor
+        self, outputs: Tensor, inputs: Tensor, labels_MB: Tensor
     ) -> tuple[Tensor, Tensor | None]:
+        """Of logits [M, O, B]."""
         del inputs
-        losses = cross_entropy(
-            outputs_MBO.flatten(0, 1),
-            labels_MB.flatten(),
-            reduction="none",
-            ignore_index=NO_PICTURE,
-        )
-        hits_MB = outputs_MBO[:, :, : self.num_classes].argmax(2) == labels_MB
-        return losses.view(labels_MB.shape).sum(1), hits_MB.sum(1)
+        losses_MB = cross_entropy(outputs, labels_MB, reduction="none", ignore_index=NO_PICTURE)
+        hits_MB = outputs[:, : self.num_classes].argmax(1) == labels_MB
+        return losses_MB.sum(1), hits_MB.sum(1)
 
 
 @dataclass(frozen=True)
@@ -65,9 +61,10 @@ class StackedReconstruction:
     counts_hits: bool = False
 
     def count(
-        self, outputs_MBO: Tensor, inputs: Tensor, labels_MB: Tensor
+        self, outputs: Tensor, inputs: Tensor, labels_MB: Tensor
     ) -> tuple[Tensor, Tensor | None]:
-        errors_MB = (outputs_MBO - inputs).square().mean(2)
+        """Of pictures [M, B, D], as the inputs are."""
+        errors_MB = (outputs - inputs).square().mean(2)
         return (errors_MB * (labels_MB != NO_PICTURE)).sum(1), None
 
 

@@ -77,8 +77,8 @@ class Stepper:
         rows_MB, labels_MB, pace_MQ = self.tables.read(count)
         leaves = self.stack.leaves(count)
         inputs = self.network.take(self._train.images_NCHW, rows_MB)
-        outputs_MBO = self.network(leaves, inputs)
-        sums_M, hits_M = self.objective.count(outputs_MBO, inputs, labels_MB)
+        outputs = self.network(leaves, inputs)
+        sums_M, hits_M = self.objective.count(outputs, inputs, labels_MB)
         losses_M = sums_M * pace_MQ[:, SHARE]
         gradients_MW = gather_gradients(losses_M, list(leaves.values()))
         self.optimiser.step(self.stack, gradients_MW, pace_MQ, families)
