@@ -44,8 +44,10 @@ class Attempt:
 
     @property
     def is_lost(self) -> bool:
-        """Whether the lease is lost, so that nothing may be written any more."""
-        return self._is_lost or self.lease in self._recorder.lost
+        """Whether the lease is lost, or was before the end was written."""
+        if self.is_over:  # the recorder may have looked for a lease that its run's end has ended
+            return self._is_lost
+        return self.lease in self._recorder.lost
 
     def take(self, message: Message) -> None:
         """What the trainer says; after its last message, nothing."""

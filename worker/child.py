@@ -57,6 +57,7 @@ class Child:
         self._kill_at: float | None = None
         self.is_silent = False  # the pipe has ended: no message will follow
         self.num_orders = 0
+        self.first_bytes: int | None = None  # its own memory after the first order
 
     @property
     def pid(self) -> int:

@@ -17,7 +17,7 @@ from worker.child import Child
 
 TRAINER: Final = (sys.executable, "-m", "worker.trainer")
 MAX_ORDERS = 200  # so that what leaks, in whatever library, stays small
-MAX_KEPT_BYTES = 1536 * 1024 * 1024  # a trainer that holds more after its order makes room
+MAX_GROWTH_BYTES = 1024 * 1024 * 1024  # of its memory, from after its first order on
 
 _SECRETS = {"FMX_DATABASE_URL", "FMX_BROKER_URL", "FMX_STORAGE_URL"}
 
@@ -83,12 +83,15 @@ class Trainers:
 
 def _is_fit(child: Child) -> bool:
     """Whether nothing of its orders weighs on a trainer."""
+    own_bytes = child.own_bytes()
+    if child.first_bytes is None:
+        child.first_bytes = own_bytes  # libraries, and where there is a GPU its context
     return not (
         child.is_silent
         or child.has_ended()
         or child.has_children()
         or child.num_orders >= MAX_ORDERS
-        or child.own_bytes() > MAX_KEPT_BYTES
+        or own_bytes - child.first_bytes > MAX_GROWTH_BYTES
     )
 
 

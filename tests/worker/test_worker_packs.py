@@ -24,10 +24,11 @@ from fmx_ml.requests import parse_request, plan
 from fmx_ml.trainings import PlannedRun
 from fmx_store import claims, jobs
 from fmx_store.artifacts import list_artifacts
-from fmx_store.claims import Claim, Heartbeat
+from fmx_store.claims import Claim, Heartbeat, Lease
 from fmx_store.metrics import read_metrics
 from fmx_store.states import Reason, State
 from fmx_store.tables import Run
+from worker.recorder import Recorder
 from worker.supervisor import supervise
 from worker.trainers import Trainers
 
@@ -241,3 +242,20 @@ def test_a_worker_that_packs_nothing_takes_runs_one_by_one(embedded_record: Reco
     assert first.finished_at is not None
     assert second.started_at is not None
     assert first.finished_at <= second.started_at
+
+
+def test_a_recorder_that_looks_after_the_end_finds_no_loss(
+    stage: Stage, trainers: Trainers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end is written and the lease not yet released when the recorder looks: no loss."""
+    release = Recorder.release
+
+    def release_late(recorder: Recorder, lease: Lease) -> None:
+        wait_until(lambda: lease in recorder.lost, 10, "a look at what has ended")
+        release(recorder, lease)
+
+    monkeypatch.setattr(Recorder, "release", release_late)
+    submit_pack(stage.record, {"a": (GOOD, 3)})
+    waiting = trainers._idle
+    supervise(stage.context, claim_pack(stage), trainers)
+    assert trainers._idle is waiting

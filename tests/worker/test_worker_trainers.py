@@ -117,11 +117,11 @@ def _handles_sigterm(pid: int) -> bool:
 
 
 @pytest.mark.usefixtures("doubles")
-@pytest.mark.parametrize("limit", ["MAX_ORDERS", "MAX_KEPT_BYTES"])
+@pytest.mark.parametrize(("limit", "value"), [("MAX_ORDERS", 1), ("MAX_GROWTH_BYTES", -1)])
 def test_a_trainer_is_ended_before_it_grows_old_or_large(
-    stage: Stage, trainers: Trainers, limit: str, monkeypatch: pytest.MonkeyPatch
+    stage: Stage, trainers: Trainers, limit: str, value: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trainers_module, limit, 1)
+    monkeypatch.setattr(trainers_module, limit, value)
     first = pid_of(trainers)
     assert run_one(stage, trainers).state is State.SUCCEEDED
     assert command_of(first) == ""
