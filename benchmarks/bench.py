@@ -21,7 +21,7 @@ import torch
 
 from benchmarks.measuring import Row, copy_bytes_per_second, peak_flops
 
-PARTS = ("training", "startup")
+PARTS = ("training", "serving", "startup")
 """The modules of this folder that measure something, in the order of the table."""
 
 ROOT = Path(__file__).parents[1]
