@@ -3,6 +3,7 @@
 Exit status: 0 stopped by a signal, 1 can't listen, 2 a setting is wrong.
 """
 
+import gc
 import logging.config
 import sys
 
@@ -26,6 +27,9 @@ def main() -> int:
             name = "_".join(str(part) for part in item["loc"]).upper()
             print(f"FMX_{name}: {item['msg']}", file=sys.stderr)  # noqa: T201 - for the operator
         return BAD_SETTINGS
+    # What is here now stays: a full collection that looks through it again stops every request
+    # for some 50 ms.
+    gc.freeze()
     try:
         server.run()
     except SystemExit:  # uvicorn's way to say that it can't start; its log says why

@@ -9,8 +9,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import typst
-
 from fmx_ml.report.document import Cell, Document, Grid, Picture, PlacedFigure, Section
 from fmx_ml.report.pictures import arrange
 
@@ -25,6 +23,8 @@ def render_pdf(document: Document) -> bytes:
     The fonts are those in typst's wheel, so it looks alike on every machine, and its date is the
     document's.
     """
+    import typst  # noqa: PLC0415 - a server that makes no PDF goes without its 7 MB
+
     with TemporaryDirectory(prefix="fmx-report-") as name:
         source = write_source(document, Path(name))
         return typst.compile(

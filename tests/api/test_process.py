@@ -59,7 +59,7 @@ def test_importing_the_server_is_fast_and_loads_no_training() -> None:
     answers = [json.loads(run(code)) for _ in range(3)]
     assert min(seconds for seconds, _ in answers) < IMPORT_SECONDS
     packages = {name.partition(".")[0] for name in answers[0][1]}
-    unwanted = {"torch", "torchvision", "matplotlib", "onnx", "onnxruntime", "worker"}
+    unwanted = {"torch", "torchvision", "matplotlib", "onnx", "onnxruntime", "typst", "worker"}
     assert not packages & unwanted
 
 
