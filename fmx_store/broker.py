@@ -29,9 +29,9 @@ from fmx_store.lifecycle import CPU_QUEUE, GPU_QUEUE
 from fmx_store.settings import Settings
 
 QUEUES = (CPU_QUEUE, GPU_QUEUE)
-# Each message makes a worker look until nothing is due: more of them than there may be workers say
-# nothing new, and a folder of a hundred thousand files is slow to read.
-FULL_QUEUE = 1000
+# Each message makes a worker work until nothing is due. More of them than the largest worker has
+# places say nothing new, and cost: a folder of a hundred thousand files is slow to read.
+FULL_QUEUE = 256
 POLL_SECONDS = 0.05  # embedded: between two looks into the folder
 DRAIN_SECONDS = 0.3  # embedded: a worker that waits for messages looks at its stop flag so often
 CLOSE_SECONDS = 5.0

@@ -1,20 +1,22 @@
 """A record of many jobs: what is asked often goes by an index, whatever the filter."""
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
-from record_kit import CPU
-from sqlalchemy import event
+from record_kit import CPU, request
+from sqlalchemy import event, func, select
 
 from benchmarks.big_record import COMMON, RARE, RARITY, WAITING, BigRecord, fill
 from fmx_store import artifacts, claims, jobs, metrics, models
 from fmx_store.database import Database
 from fmx_store.overviews import read_overviews, read_versions
 from fmx_store.pages import encode_cursor
+from fmx_store.settings import Settings
 from fmx_store.states import State
-from fmx_store.submissions import Submission, record
-from fmx_store.tables import Job
+from fmx_store.tables import Job, Metric, Model, Run, table_of
 
 NUM_JOBS = 2 * RARITY
 NUM_METRICS = 20_000
@@ -49,9 +51,13 @@ def steps_of(db: Database, statement: str, parameters: Any) -> list[str]:
     return [row[-1] for row in rows]
 
 
-def test_what_is_asked_often_goes_by_an_index(db: Database, big: BigRecord) -> None:
-    if not db.is_sqlite:
-        pytest.skip("PostgreSQL plans by statistics: small tables it reads whole")
+def test_sqlite_goes_by_an_index_for_what_is_asked_often(
+    sqlite_template: Path, tmp_path: Path
+) -> None:
+    """PostgreSQL plans by statistics, and reads small tables whole."""
+    shutil.copyfile(sqlite_template, tmp_path / "fmx.sqlite3")
+    db = Database(Settings(data_dir=tmp_path).database)
+    big = fill(db, NUM_JOBS, NUM_METRICS)
     middle = encode_cursor(str(NUM_JOBS // 2).zfill(len(big.job_id)))
     newest = jobs.list_jobs(db, limit=1).items[0]
     asked: dict[str, Callable[[], object]] = {
@@ -79,12 +85,13 @@ def test_what_is_asked_often_goes_by_an_index(db: Database, big: BigRecord) -> N
             for step in steps_of(db, statement, parameters):
                 is_whole = step.startswith("SCAN ") and "USING" not in step
                 assert not is_whole or "SCAN CONSTANT" in step or "subquery" in step, (name, step)
+    db.close()
 
 
 def test_lists_of_a_big_record_are_right(db: Database, big: BigRecord) -> None:
     """Each filter, page by page, against the rows themselves."""
-    with db.read() as session:
-        rows = session.connection().execute(Job.__table__.select()).all()  # pyright: ignore[reportAttributeAccessIssue]
+    with db.look() as connection:
+        rows = connection.execute(table_of(Job).select()).all()
     by_state = {
         state: sorted((row.id for row in rows if row.state is state), reverse=True)
         for state in (State.QUEUED, State.SUCCEEDED)
@@ -103,34 +110,25 @@ def list_all(db: Database, **filters: Any) -> list[str]:
     """The ids of all jobs that match, page by page."""
     found: list[str] = []
     cursor: str | None = None
-    while cursor is not None or not found:
+    while True:
         page = jobs.list_jobs(db, limit=200, cursor=cursor, **filters)
         found += [item.id for item in page.items]
-        cursor = page.next_cursor
-        if cursor is None:
-            break
-    return found
+        if (cursor := page.next_cursor) is None:
+            return found
 
 
 def test_the_big_record_is_what_it_is_measured_as(db: Database, big: BigRecord) -> None:
     with db.look() as connection:
-        counts = {
-            name: connection.exec_driver_sql(f"SELECT count(*) FROM {name}").scalar_one()
-            for name in ("job", "run", "metric", "model", "artifact")
-        }
-    assert counts["job"] == NUM_JOBS + 1
-    assert counts["run"] == 2 * counts["job"]
-    assert 0.9 < counts["metric"] / NUM_METRICS <= 1
-    assert counts["model"] == NUM_JOBS - NUM_JOBS // WAITING
+        num_jobs, num_runs, num_metrics, num_models = (
+            connection.execute(select(func.count()).select_from(table_of(table))).scalar_one()
+            for table in (Job, Run, Metric, Model)
+        )
+    assert num_jobs == NUM_JOBS + 1
+    assert num_runs == 2 * num_jobs
+    assert 0.9 < num_metrics / NUM_METRICS <= 1
+    assert num_models == NUM_JOBS - NUM_JOBS // WAITING
     rows = metrics.read_rows(db, big.run_id)
     assert [row[0] for row in rows] == list(range(1, 10_001))
     claimed = claims.claim(db, "w", CPU)
     assert claimed is not None
-    assert claimed.job.id < record(db, Submission(request_again(db, big)), 10).job_id
-
-
-def request_again(db: Database, big: BigRecord) -> Any:
-    """What the oldest job asks for."""
-    from fmx_ml.requests import parse_request
-
-    return parse_request({"kind": "q1", "spec": jobs.require_job(db, big.job_id).spec})
+    assert claimed.job.id < jobs.submit(db, request(), 10).job.id

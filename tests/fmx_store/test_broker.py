@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import redis
@@ -121,6 +122,21 @@ def test_a_reminder_replaces_only_what_was_lost(app: Celery) -> None:
     assert take_all(app, "cpu", 0.2) == [run_id for run_id, _ in rings_of(0, 4)]
 
 
+def test_a_full_queue_takes_no_more(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(broker, "FULL_QUEUE", 5)
+    bell = Doorbell(app)
+    bell.ring([*rings_of(0, 4), *rings_of(4, 1, "gpu")])
+    bell.ring(rings_of(5, 3))
+    bell.remind(rings_of(0, 8))
+    bell.close()
+    assert take_all(app, "cpu", 0.2) == [run_id for run_id, _ in [*rings_of(0, 4), *rings_of(5, 1)]]
+    assert len(take_all(app, "gpu", 0.2)) == 1
+    bell.remind(rings_of(0, 8))
+    bell.close()
+    assert len(take_all(app, "cpu", 0.2)) == 5
+    assert bell.error is None
+
+
 def test_a_closed_doorbell_rings_again(app: Celery) -> None:
     bell = Doorbell(app)
     bell.close()
@@ -138,10 +154,11 @@ def test_a_broker_that_works_passes_the_check(column: Column, app: Celery) -> No
 def publish(data_dir: Path, url: str, first: int, number: int) -> None:
     """A process that rings."""
     bell = Doorbell(make_celery(Settings(data_dir=data_dir, broker_url=url)))
-    for start in range(first, first + number, 10):
-        bell.ring(rings_of(start, 10))
-    wait_until(bell._rings.empty, 60)
-    bell.close()
+    with mock.patch.object(broker, "FULL_QUEUE", 10_000):
+        for start in range(first, first + number, 10):
+            bell.ring(rings_of(start, 10))
+        wait_until(bell._rings.empty, 60)
+        bell.close()
     assert bell.error is None
 
 
