@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 from fastapi import Depends, FastAPI
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from api import openapi, problems
 from api.dependencies import refuse_odd_query
@@ -19,16 +19,16 @@ from fmx_store.settings import Settings, get_settings
 
 
 class App(FastAPI):
-    """FastAPI's app inside our own middleware, which so comes before all of the framework's."""
+    """FastAPI's app behind a shortcut, which so comes before all of the framework's layers."""
 
     @cached_property
-    def _outermost(self) -> ASGIApp:
+    def _shortcut(self) -> Shortcut:
         short = {models.PREDICT_PATH: models.predict, inference.INFER_PATH: inference.infer}
-        return Envelope(Shortcut(super().__call__, short))
+        return Shortcut(super().__call__, short)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["app"] = self
-        await self._outermost(scope, receive, send)
+        await self._shortcut(scope, receive, send)
 
 
 def create_app(settings: Settings | None = None) -> App:
@@ -59,6 +59,7 @@ def create_app(settings: Settings | None = None) -> App:
         app.include_router(module.router)
     inference.install(app)
     app.mount("/static", StaticFiles(directory=pages.WEB / "static"))
+    app.add_middleware(Envelope)
     problems.install(app)
     openapi.install(app)
     return app

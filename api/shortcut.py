@@ -12,43 +12,44 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.dependencies import refuse_odd_query
+from api.envelope import Envelope
 from api.problems import TABLE, handle
 
 Endpoint = Callable[..., Awaitable[Response]]
 
 
 class Shortcut:
-    """ASGI middleware: POST requests of some paths go to their endpoints at once.
+    """ASGI app: POST requests of some paths go to their endpoints, in an envelope of their own.
 
     An endpoint gets the parameters of its path, the request and the services.
     """
 
-    def __init__(self, app: ASGIApp, endpoints: Mapping[str, Endpoint]) -> None:
-        """App answers all other requests; the paths are written as for FastAPI."""
-        self.app = app
+    def __init__(self, framework: ASGIApp, endpoints: Mapping[str, Endpoint]) -> None:
+        """The framework answers all other requests; the paths are written as for FastAPI."""
+        self._framework, self._answer = framework, Envelope(_answer)
         self._endpoints = [(_compile(path), endpoint) for path, endpoint in endpoints.items()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "POST":
             for path, endpoint in self._endpoints:
                 if found := path.fullmatch(scope["path"]):
-                    request = Request(scope, receive, send)
-                    answer = await _ask(endpoint, request, found.groupdict())
-                    await answer(scope, receive, send)
+                    scope.update(endpoint=endpoint, path_params=found.groupdict())
+                    await self._answer(scope, receive, send)
                     return
-        await self.app(scope, receive, send)
+        await self._framework(scope, receive, send)
 
 
 def _compile(path: str) -> re.Pattern[str]:
     return re.compile(re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", path))
 
 
-async def _ask(endpoint: Endpoint, request: Request, parameters: Mapping[str, str]) -> Response:
+async def _answer(scope: Scope, receive: Receive, send: Send) -> None:
+    request = Request(scope, receive, send)
     try:
-        if request.scope["query_string"]:
-            request.scope["endpoint"] = endpoint
+        if scope["query_string"]:
             await refuse_odd_query(request)
         services = request.app.state.services
-        return await endpoint(**parameters, request=request, services=services)
+        answer = await scope["endpoint"](**request.path_params, request=request, services=services)
     except tuple(TABLE) as error:
-        return await handle(request, error)
+        answer = await handle(request, error)
+    await answer(scope, receive, send)

@@ -9,18 +9,13 @@ from http_service import Service, problem
 from model_files import ModelFiles
 from starlette.types import Receive, Scope, Send
 
-from api.envelope import Envelope
 from api.shortcut import Shortcut
 
 
 async def by_the_long_way(service: Service, path: str, body: Any) -> httpx.Response:
     """The answer of the framework's own route."""
     framework = super(type(service.app), service.app).__call__
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await Envelope(framework)(scope, receive, send)
-
-    transport = httpx.ASGITransport(app=app)
+    transport = httpx.ASGITransport(app=framework)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         return await client.post(path, json=body)
 
@@ -69,3 +64,16 @@ def test_its_paths_match_as_the_frameworks_do() -> None:
 
     asyncio.run(ask())
     assert len(taken) == 5
+
+
+def test_what_nobody_planned_for_is_500(
+    shared: Service, predict_path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> None:
+        raise KeyError("the secret of the house")
+
+    monkeypatch.setattr(shared.app.state.services.roster, "require", fail)
+    answer = shared.client.post(predict_path, json={"test_rows": [0]})
+    problem(answer, 500, "internal_error")
+    assert "secret" not in answer.text
+    assert answer.headers["x-content-type-options"] == "nosniff"

@@ -39,6 +39,8 @@ VALUES = {
     "max_picture_pixels": "200",
     "max_pictures": "3",
     "max_feature_map_pictures": "2",
+    "max_infer_pictures": "9",
+    "max_waiting_pictures": "99",
     "max_loaded_models": "4",
     "predict_threads": "2",
 }
