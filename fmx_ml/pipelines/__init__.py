@@ -6,7 +6,7 @@ from typing import Any
 
 from fmx_ml.data.sources import DataSources
 from fmx_ml.engine.device import cpu_threads, memory_errors, resolve_device
-from fmx_ml.engine.kernel import Engine
+from fmx_ml.engine.kernel.library import Engine
 from fmx_ml.pipelines.autoencoder import train_autoencoder
 from fmx_ml.pipelines.cnn import train_cnn
 from fmx_ml.pipelines.mlp import train_mlp
