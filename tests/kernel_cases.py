@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss, unfold
 
-from fmx_ml.engine.kernel import prepare
 from fmx_ml.engine.kernel.network import Network
+from fmx_ml.engine.kernel.preparation import prepare
 from fmx_ml.engine.objective import Classification, Objective
 from fmx_ml.engine.reconstruction import Reconstruction
 from fmx_ml.models import build, build_autoencoder

@@ -12,7 +12,7 @@ from fmx_ml.engine.device import (
     memory_errors,
     resolve_device,
 )
-from fmx_ml.engine.kernel import Engine
+from fmx_ml.engine.kernel.library import Engine
 from fmx_ml.packs import pack_key
 from fmx_ml.pipelines.autoencoder import train_autoencoder
 from fmx_ml.pipelines.cnn import train_cnn

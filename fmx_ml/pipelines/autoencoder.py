@@ -16,7 +16,8 @@ from fmx_ml.data.loader import AutoencoderData, first_of_each, load_autoencoder_
 from fmx_ml.data.sources import DataSources, Pictures
 from fmx_ml.engine.denormals import denormals_flushed
 from fmx_ml.engine.evaluate import Examples, to_device
-from fmx_ml.engine.kernel import Engine, prepare
+from fmx_ml.engine.kernel.library import Engine
+from fmx_ml.engine.kernel.preparation import prepare
 from fmx_ml.engine.reconstruction import (
     Reconstruction,
     count_dead_units,

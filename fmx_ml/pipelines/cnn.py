@@ -16,7 +16,8 @@ from fmx_ml.data.sources import DataSources, Pictures
 from fmx_ml.engine.augmentation import augment
 from fmx_ml.engine.evaluate import to_device
 from fmx_ml.engine.features import fit_last_layer, has_fixed_features
-from fmx_ml.engine.kernel import Engine, prepare
+from fmx_ml.engine.kernel.library import Engine
+from fmx_ml.engine.kernel.preparation import prepare
 from fmx_ml.engine.objective import Classification
 from fmx_ml.engine.seeding import derive_seed
 from fmx_ml.engine.train import Fit, fit, never

@@ -14,7 +14,8 @@ from fmx_ml.data.loader import HalfData
 from fmx_ml.data.sources import DataSources
 from fmx_ml.engine.denormals import denormals_flushed
 from fmx_ml.engine.evaluate import to_device
-from fmx_ml.engine.kernel import Engine, prepare
+from fmx_ml.engine.kernel.library import Engine
+from fmx_ml.engine.kernel.preparation import prepare
 from fmx_ml.engine.objective import Classification
 from fmx_ml.engine.seeding import derive_seed
 from fmx_ml.engine.train import Fit, fit

@@ -7,7 +7,7 @@ import torch
 
 from fmx_ml.data.loader import HalfData
 from fmx_ml.data.sources import DataSources
-from fmx_ml.engine.kernel import Engine
+from fmx_ml.engine.kernel.library import Engine
 from fmx_ml.engine.train import Fit
 from fmx_ml.errors import ExportError
 from fmx_ml.models.cnn import Cnn

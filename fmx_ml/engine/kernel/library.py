@@ -1,7 +1,8 @@
 """The kernel's library: compiled when it is first needed, kept for the next time.
 
 It is plain C++ behind a C interface, so it needs none of torch's headers and compiles in seconds.
-It is built for this very processor; the name of the file holds all that it depends on.
+It is built for this very processor; the name of the file holds all that it depends on. This module
+needs no torch either, so that a server can say what its workers will use.
 """
 
 import ctypes
@@ -16,6 +17,12 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
+
+Engine = Literal["auto", "torch"]
+"""auto: the kernel where it can be compiled and knows the network; torch: never the kernel."""
+
+TORCH = "torch"
 
 _SOURCES = Path(__file__).parent / "source"
 _MAIN = "network.cpp"
@@ -102,6 +109,16 @@ def load(path: Path) -> ctypes.CDLL:
 def describe_library(library: ctypes.CDLL) -> str:
     """Its name for the record, with the instructions it was built for: kernel avx2."""
     return f"kernel {library.fmx_target().decode()}"
+
+
+def foresee(engine: Engine) -> str:
+    """What will train on this machine's CPU, and why it is not the kernel where it is not."""
+    if engine == "torch":
+        return TORCH
+    try:
+        return f"kernel, compiled by {find_compiler()[0]} when first needed"
+    except BuildError as error:
+        return f"{TORCH}: {error}"
 
 
 def find_compiler() -> list[str]:

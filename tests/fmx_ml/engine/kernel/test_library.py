@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 from kernel_cases import make
 
-from fmx_ml.engine.kernel import prepare
 from fmx_ml.engine.kernel.library import (
     BuildError,
     build,
     cache_folder,
+    foresee,
     get_library,
     load,
 )
+from fmx_ml.engine.kernel.preparation import prepare
 from fmx_ml.specs import CnnSpec
 
 BUILD = """
@@ -108,3 +109,11 @@ def test_a_folder_that_can_not_be_written_to_is_replaced(
     assert folder.is_dir()
     assert tmp_path not in folder.parents
     folder.rmdir()
+
+
+def test_what_will_train_can_be_told_without_building(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CXX", raising=False)
+    assert foresee("auto").startswith("kernel, compiled by ")
+    assert foresee("torch") == "torch"
+    monkeypatch.setenv("CXX", "/no/such/compiler")
+    assert foresee("auto") == "torch: there is no C++ compiler (/no/such/compiler)"

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from fmx_ml.data.loader import HalfData
 from fmx_ml.data.sources import DataSources
 from fmx_ml.engine.denormals import denormals_flushed
-from fmx_ml.engine.kernel import Engine, prepare
+from fmx_ml.engine.kernel.library import Engine
+from fmx_ml.engine.kernel.preparation import prepare
 from fmx_ml.engine.objective import Objective
 from fmx_ml.engine.train import Fit, fit, make_optimiser, train_epoch
 from fmx_ml.errors import DivergedError
