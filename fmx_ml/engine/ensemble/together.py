@@ -138,6 +138,7 @@ class _Ensemble:
             (train, val),
         )
         self._epoch = 1
+        self._next_look = 0.0
         self._plan = plan_epoch(self._orders, self._epoch)
 
     @property
@@ -161,6 +162,8 @@ class _Ensemble:
 
     def _look(self) -> None:
         """Tells at once of runs that are to stop; they leave at the epoch's end."""
+        if time.monotonic() < self._next_look:
+            return
         for run in self.runs:
             if run.error is None:
                 try:
@@ -170,6 +173,7 @@ class _Ensemble:
                     self._ended(run.place, error)
         if all(isinstance(run.error, StoppedError) for run in self.runs):
             raise _AllStoppedError
+        self._next_look = min(run.check_stop.due for run in self.runs if run.error is None)
 
     def _read(self) -> _Figures:
         """Waits for the device."""
