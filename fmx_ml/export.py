@@ -93,9 +93,15 @@ def _build(card: Card) -> Cnn | Mlp | Autoencoder:
 
 
 def export_onnx(
-    model: Cnn | Mlp, card: CnnCard | MlpCard, pictures: Pictures, path: Path
+    model: Cnn | Mlp,
+    card: CnnCard | MlpCard,
+    pictures: Pictures,
+    path: Path,
+    ours_NK: NDArray[np.float32] | None = None,
 ) -> ExportCheck:
     """Writes the ONNX export once it agrees with the model on all of the pictures.
+
+    `ours_NK` are the model's probabilities of the pictures, where they are known already.
 
     The export takes raw pixels, float32 [N, 1, 28, 28] of 0 to 255, and holds everything in one
     file.
@@ -111,7 +117,8 @@ def export_onnx(
     content = make_onnx(card, weights).SerializeToString(deterministic=True)
     theirs_NK = run_onnx(content, pictures)
     examples = to_device(pictures, torch.device("cpu"), card.input)
-    ours_NK = predict(model, examples, card.num_classes)
+    if ours_NK is None:
+        ours_NK = predict(model, examples, card.num_classes)
     difference = _largest(ours_NK, theirs_NK)
     if not difference < TOLERANCE:  # so that NaN is refused too
         exact_NK = _predict_exactly(model, examples, card.num_classes)

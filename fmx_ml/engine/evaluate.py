@@ -81,6 +81,25 @@ def measure(
     return loss_sum.item() / len(examples), num_correct.item() / len(examples)
 
 
+def judge(
+    model: nn.Module, examples: Examples, check_stop: Callable[[], None], num_classes: int
+) -> tuple[float, float, NDArray[np.float32]]:
+    """What `measure` and `predict` give, in one pass; the model is left in eval mode."""
+    model.eval()
+    loss_sum = torch.zeros((), dtype=torch.float64, device=examples.device)
+    num_correct = torch.zeros((), dtype=torch.int64, device=examples.device)
+    parts: list[Tensor] = []
+    with torch.inference_mode():
+        for images_NCHW, labels_N in examples.batches():
+            check_stop()
+            logits_NO = model(images_NCHW)
+            loss_sum += cross_entropy(logits_NO, labels_N, reduction="sum")
+            num_correct += (logits_NO[:, :num_classes].argmax(1) == labels_N).sum()
+            parts.append(logits_NO[:, :num_classes].softmax(1))
+    count = len(examples)
+    return loss_sum.item() / count, num_correct.item() / count, torch.cat(parts).cpu().numpy()
+
+
 def predict(
     model: nn.Module, examples: Examples, num_classes: int | None = None
 ) -> NDArray[np.float32]:

@@ -14,13 +14,13 @@ class StopCheck:
     def __init__(self, sink: Sink) -> None:
         """The first call asks at once."""
         self._sink = sink
-        self._due = 0.0  # seconds of the monotonic clock
+        self.due = 0.0  # when it asks next, in seconds of the monotonic clock
 
     def __call__(self) -> None:
         """Raises StoppedError if the sink wants an end."""
         now = time.monotonic()
-        if now < self._due:
+        if now < self.due:
             return
-        self._due = now + _LOOK_SECONDS
+        self.due = now + _LOOK_SECONDS
         if self._sink.should_stop():
             raise StoppedError("stopped on request")

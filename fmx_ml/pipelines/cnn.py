@@ -121,10 +121,13 @@ def conclude(
 ) -> dict[str, Any]:
     """Measures the best epoch and the last, and leaves the best one's files in the sink."""
     sink.phase("evaluation")
-    summary = summarise_classifier(model.to(CPU), data, result, training, _INPUTS, sink)
+    summary, probabilities_NK = summarise_classifier(
+        model.to(CPU), data, result, training, _INPUTS, sink
+    )
     _leave_feature_maps(model, data.test, sink)
     sink.phase("export")
-    return {**summary, **leave_export(model, _describe(training, data, result, sink), data, sink)}
+    card = _describe(training, data, result, sink)
+    return {**summary, **leave_export(model, card, data, probabilities_NK, sink)}
 
 
 def _leave_feature_maps(model: Cnn, test: Pictures, sink: Sink) -> None:

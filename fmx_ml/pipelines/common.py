@@ -17,7 +17,7 @@ from fmx_ml.data.loader import HalfData, load_half
 from fmx_ml.data.sources import DataSources, Pictures
 from fmx_ml.data.split import Indices, take_fraction
 from fmx_ml.engine.device import describe_device
-from fmx_ml.engine.evaluate import count_confusion, measure, predict, score_classes, to_device
+from fmx_ml.engine.evaluate import count_confusion, judge, measure, score_classes, to_device
 from fmx_ml.engine.stop import StopCheck
 from fmx_ml.engine.train import Fit, Weights
 from fmx_ml.environment import describe_environment
@@ -124,26 +124,24 @@ def summarise_classifier(
     training: CnnTraining | MlpTraining,
     inputs: InputCard,
     sink: Sink,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], NDArray[np.float32]]:
     """The figures of the best and of the last epoch; the model is left with the best weights.
 
     Everything is measured on the CPU, where the export is compared and served. The predictions of
-    the test set are left in the sink.
+    the test set are left in the sink; their probabilities [N, K] are given back too.
     """
     check_stop, num_classes = StopCheck(sink), len(data.classes)
     test, train = to_device(data.test, CPU, inputs), to_device(data.train, CPU, inputs)
     model.load_state_dict(result.last_weights)
     last_loss, last_accuracy = measure(model, test, check_stop, num_classes)
     model.load_state_dict(result.best_weights)
-    test_loss, test_accuracy = measure(model, test, check_stop, num_classes)
+    test_loss, test_accuracy, probabilities_NK = judge(model, test, check_stop, num_classes)
     train_loss, train_accuracy = measure(model, train, check_stop, num_classes)
-    probabilities_NK = predict(model, test, num_classes)
     _save_predictions(data, probabilities_NK, sink)
     confusion = count_confusion(data.test.labels_N, probabilities_NK.argmax(1), num_classes)
     summary = summarise_fit(result)
     summary["last"] |= {"test_loss": last_loss, "test_accuracy": last_accuracy}
-    return {
-        **summary,
+    summary |= {
         "num_parameters": sum(weight.numel() for weight in model.parameters()),
         "test_loss": test_loss,
         "test_accuracy": test_accuracy,
@@ -153,6 +151,7 @@ def summarise_classifier(
         "per_class": score_classes(confusion, data.names),
         **describe_data(data, training),
     }
+    return summary, probabilities_NK
 
 
 def describe_data(data: HalfData, training: CnnTraining | MlpTraining) -> dict[str, Any]:
@@ -188,15 +187,21 @@ def write_weights(weights: Weights, sink: Sink) -> str:
 
 
 def leave_export(
-    model: Cnn | Mlp, card: CnnCard | MlpCard, data: HalfData, sink: Sink
+    model: Cnn | Mlp,
+    card: CnnCard | MlpCard,
+    data: HalfData,
+    probabilities_NK: NDArray[np.float32],
+    sink: Sink,
 ) -> dict[str, Any]:
     """Leaves weights, card and ONNX export in the sink; tells how the export compares with torch.
+
+    `probabilities_NK` are the model's of the test set.
 
     Raises:
         ExportError: it differs; nothing is left.
     """
     save_card(card, sink.path(CARD_FILE))
-    check = export_onnx(model, card, data.test, sink.path(ONNX_FILE))
+    check = export_onnx(model, card, data.test, sink.path(ONNX_FILE), probabilities_NK)
     for name in (WEIGHTS_FILE, CARD_FILE, ONNX_FILE):
         sink.artifact(name)
     return {"export": _describe_check(check)}

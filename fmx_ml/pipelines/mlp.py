@@ -76,10 +76,13 @@ def conclude(
     """Measures the best epoch and the last, and leaves the history and the best one's files."""
     leave_history(result.history, sink)
     sink.phase("evaluation")
-    card = input_of(training.normalise)
-    summary = summarise_classifier(model.to(CPU), data, result, training, card, sink)
+    inputs = input_of(training.normalise)
+    summary, probabilities_NK = summarise_classifier(
+        model.to(CPU), data, result, training, inputs, sink
+    )
     sink.phase("export")
-    return {**summary, **leave_export(model, _describe(training, data, result, sink), data, sink)}
+    card = _describe(training, data, result, sink)
+    return {**summary, **leave_export(model, card, data, probabilities_NK, sink)}
 
 
 def make_model(training: MlpTraining, needed: Sequence[NeededRun]) -> Mlp:

@@ -49,7 +49,8 @@ class StackedClassification:
         """Of logits [M, O, B]."""
         del inputs
         losses_MB = cross_entropy(outputs, labels_MB, reduction="none", ignore_index=NO_PICTURE)
-        hits_MB = outputs[:, : self.num_classes].argmax(1) == labels_MB
+        # `argmax` gives the same, in 20 times the time over an axis that is not the last.
+        hits_MB = outputs[:, : self.num_classes].max(1).indices == labels_MB
         return losses_MB.sum(1), hits_MB.sum(1)
 
 

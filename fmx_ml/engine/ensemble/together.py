@@ -24,7 +24,7 @@ from fmx_ml.engine.evaluate import Examples
 from fmx_ml.engine.objective import Objective
 from fmx_ml.engine.stop import StopCheck
 from fmx_ml.engine.train import Ending, Fit, FitTraining
-from fmx_ml.errors import DivergedError, StoppedError
+from fmx_ml.errors import DivergedError
 from fmx_ml.sinks import EpochMetrics, Sink
 
 Ended = Callable[[int, Fit | Exception], None]
@@ -138,6 +138,7 @@ class _Ensemble:
             (train, val),
         )
         self._epoch = 1
+        self._next_look = 0.0
         self._plan = plan_epoch(self._orders, self._epoch)
 
     @property
@@ -161,15 +162,18 @@ class _Ensemble:
 
     def _look(self) -> None:
         """Tells at once of runs that are to stop; they leave at the epoch's end."""
+        if time.monotonic() < self._next_look:
+            return
         for run in self.runs:
             if run.error is None:
                 try:
                     run.check_stop()
-                except StoppedError as error:
+                except Exception as error:  # noqa: BLE001 - told, and the others go on
                     run.error = error
                     self._ended(run.place, error)
-        if all(isinstance(run.error, StoppedError) for run in self.runs):
+        if all(run.error is not None for run in self.runs):
             raise _AllStoppedError
+        self._next_look = min(run.check_stop.due for run in self.runs if run.error is None)
 
     def _read(self) -> _Figures:
         """Waits for the device."""

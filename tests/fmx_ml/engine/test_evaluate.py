@@ -1,12 +1,14 @@
 import numpy as np
 import pytest
 import torch
+from ml_cases import SmallExamples
 from torch import nn
 
 from fmx_ml.data.loader import HalfData
 from fmx_ml.engine.evaluate import (
     Examples,
     count_confusion,
+    judge,
     measure,
     predict,
     score_classes,
@@ -88,3 +90,11 @@ def test_scores_without_anything_to_divide_are_none() -> None:
     assert scores[0]["f1"] == 0
     empty = score_classes([[0, 0], [0, 5]], ["a", "b"])[0]
     assert (empty["precision"], empty["recall"], empty["f1"]) == (None, None, None)
+
+
+def test_judging_is_measuring_and_predicting_at_once(examples: SmallExamples) -> None:
+    """To the bit, of a network with more outputs than classes too."""
+    model = build(CnnSpec(), 7, torch.Generator().manual_seed(0))
+    loss, accuracy, probabilities_NK = judge(model, examples.val, lambda: None, 5)
+    assert (loss, accuracy) == measure(model, examples.val, lambda: None, 5)
+    assert np.array_equal(probabilities_NK, predict(model, examples.val, 5))
