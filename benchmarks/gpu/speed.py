@@ -12,7 +12,7 @@ from benchmarks.gpu.cases import Pack, group, make_pack, report_trainings, run_a
 from benchmarks.gpu.ledger import Ledger
 from fmx_ml.data.sources import DataSources
 from fmx_ml.engine.device import full_precision
-from fmx_ml.engine.ensemble import networks, steps
+from fmx_ml.engine.ensemble import networks
 from fmx_ml.engine.train import Fit
 
 _WARM = 2  # epochs in which graphs are recorded
@@ -88,7 +88,6 @@ def _ways_of(pack: Pack) -> dict[str, Way]:
         return {"grouped convolutions": _grouped, "patches": _patched}
     return {
         "graphs": _as_it_is,
-        "graphs of one step": _single_steps,
         "cuDNN's choice": _with_cudnn_choice,
     }
 
@@ -138,12 +137,3 @@ def _convolving(how: networks.Convolving, run: Callable[[], list[Fit]]) -> list[
         return run()
     finally:
         networks.CONVOLVING["cuda"], networks.CONVOLVING["cpu"] = before
-
-
-def _single_steps(run: Callable[[], list[Fit]]) -> list[Fit]:
-    before = steps.STEPS_A_GRAPH
-    steps.STEPS_A_GRAPH = 1
-    try:
-        return run()
-    finally:
-        steps.STEPS_A_GRAPH = before

@@ -30,11 +30,6 @@ class Recorder:
             torch.cuda.current_stream(device).synchronize()
             self._pool = torch.cuda.graph_pool_handle()
 
-    @property
-    def replays(self) -> bool:
-        """Whether work is recorded at all."""
-        return self._stream is not None
-
     @contextmanager
     def running(self) -> Generator[None]:
         """Everything within goes to the stream."""

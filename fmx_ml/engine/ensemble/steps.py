@@ -22,7 +22,6 @@ from fmx_ml.engine.ensemble.optimisers import (
 from fmx_ml.engine.ensemble.stack import Stack
 from fmx_ml.engine.evaluate import Examples
 
-STEPS_A_GRAPH = 8  # replayed at once where there are as many to do
 _EVALUATED = 8_000  # pictures at once, counted once a member: what they become fits any GPU
 
 
@@ -51,13 +50,10 @@ class Stepper:
 
     def advance(self, families: Sequence[Family], num_steps: int, look: Callable[[], None]) -> None:
         """So many steps of the first members, whose optimisers are of these families."""
-        while num_steps:
+        step = self._recorded(("step", *families), partial(self._step, families))
+        for _ in range(num_steps):
             look()
-            together = STEPS_A_GRAPH if self.recorder.replays else 1
-            together = together if num_steps >= together else 1
-            key = ("steps", together, *families)
-            self._recorded(key, partial(self._steps, families, together))()
-            num_steps -= together
+            step()
 
     def evaluate(self, count: int) -> None:
         """Measures the first members on the pictures to measure on."""
@@ -67,10 +63,6 @@ class Stepper:
         if key not in self._works:
             self._works[key] = self.recorder.record(work)
         return self._works[key]
-
-    def _steps(self, families: Sequence[Family], num_steps: int) -> None:
-        for _ in range(num_steps):
-            self._step(families)
 
     def _step(self, families: Sequence[Family]) -> None:
         count = len(families)

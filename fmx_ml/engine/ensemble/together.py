@@ -251,6 +251,7 @@ class _Ensemble:
             last_weights=self._stack.take_out(self._stack.weights_MW, row),
             ending=ending,
             seconds=run.seconds,
+            engine="torch ensemble",
         )
 
 
