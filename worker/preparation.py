@@ -41,6 +41,7 @@ def _training(context: Context, claim: Claim, scratch: Scratch) -> TrainOrder:
             "needed": _collect(context, list_needed(context.db, claim.run), scratch),
             "device": claim.run.device if context.hardware == "cuda" else "cpu",
             "num_threads": num_threads(settings),
+            "engine": settings.worker_engine,
             "sources": DataSources(
                 dataset_dir=settings.dataset_dir,
                 cache_dir=settings.cache_dir,

@@ -84,6 +84,7 @@ def _train(order: TrainOrder, sink: PipeSink) -> Done:
         device=order.device,
         num_threads=order.num_threads,
         needed=order.needed,
+        engine=order.engine,
     )
     return Done(summary=summary)
 
