@@ -342,6 +342,7 @@ READINESS: dict[str, Any] = {
         name: {"ok": True, "detail": "works"}
         for name in ("database", "broker", "storage", "migrations")
     },
+    "engine": "kernel, compiled by c++ when first needed",
 }
 
 PROBLEM: dict[str, Any] = {

@@ -7,6 +7,7 @@ import anyio
 from sqlmodel import select
 
 from api.schemas import Check, Readiness
+from fmx_ml.engine.kernel.library import foresee
 from fmx_store.broker import check_broker
 from fmx_store.revision import EXPECTED_REVISION, get_revision
 
@@ -55,7 +56,9 @@ async def look(services: "Services") -> Readiness:
         status = "unavailable"
     else:
         status = "ok" if found["broker"].ok else "degraded"
-    return Readiness.model_validate({"status": status, "checks": {n: found[n] for n in looks}})
+    checks = {name: found[name] for name in looks}
+    engine = foresee(services.settings.worker_engine)
+    return Readiness.model_validate({"status": status, "checks": checks, "engine": engine})
 
 
 async def _try(check: Callable[[], None], limiter: anyio.CapacityLimiter) -> Check:

@@ -311,6 +311,7 @@ class Readiness(Body):
 
     status: Literal["ok", "degraded", "unavailable"]
     checks: dict[Literal["database", "broker", "storage", "migrations"], Check]
+    engine: str = Field(description="What a worker with this host's settings trains with on a CPU.")
 
 
 class ProblemItem(Body):

@@ -62,6 +62,10 @@ class Settings(BaseSettings):
         ge=1,
         description="CPU threads a training; empty: its share of all but one.",
     )
+    worker_engine: Literal["auto", "torch"] = Field(
+        default="auto",
+        description="auto: the compiled kernel where there is a C++ compiler; torch: never.",
+    )
 
     worker_pack: int | None = Field(
         default=None,

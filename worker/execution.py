@@ -114,6 +114,7 @@ def _train(order: TrainOrder, sink: PipeSink) -> Done:
         sources=order.sources,
         device=order.device,
         num_threads=order.num_threads,
+        engine=order.engine,
         needed=member.needed,
     )
     return Done(summary=summary)
@@ -130,6 +131,7 @@ def _train_pack(order: TrainOrder, sinks: Sequence[PipeSink], runs: Runs) -> Non
         sources=order.sources,
         device=order.device,
         num_threads=order.num_threads,
+        engine=order.engine,
         ended=ended,
     )
 

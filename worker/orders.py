@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from fmx_ml.data.sources import DataSources
+from fmx_ml.engine.kernel.library import Engine
 from fmx_ml.results import NeededRun, RunOutcome
 from fmx_ml.specs import Device, Preset
 from fmx_ml.trainings import Training
@@ -36,6 +37,7 @@ class TrainOrder(_Model):
     members: list[TrainMember]
     device: Device
     num_threads: int | None
+    engine: Engine
     sources: DataSources
 
 

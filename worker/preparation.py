@@ -37,6 +37,7 @@ def make_order(context: Context, pack: Sequence[tuple[Claim, Scratch]]) -> Order
         members=[_member(context, claim, scratch) for claim, scratch in pack],
         device=_device(context, claim.run),
         num_threads=num_threads(settings),
+        engine=settings.worker_engine,
         sources=DataSources(
             dataset_dir=settings.dataset_dir,
             cache_dir=settings.cache_dir,

@@ -13,6 +13,7 @@ from http_service import Service, problem, serve
 from services import Column, Server, free_port, run_redis
 from sqlalchemy import text
 
+from fmx_ml.engine.kernel.library import foresee
 from fmx_store.settings import Settings
 
 CHECKS = {"database", "broker", "storage", "migrations"}
@@ -34,6 +35,11 @@ def readiness(service: Service, status_code: int, status: str) -> dict[str, bool
 def test_a_server_that_has_all_it_needs(column_service: Service) -> None:
     assert column_service.get("/healthz") == {"status": "ok"}
     assert readiness(column_service, 200, "ok") == dict.fromkeys(CHECKS, True)
+
+
+def test_the_engine_of_its_workers(service: Service) -> None:
+    answer = service.client.get("/readyz").json()
+    assert answer["engine"] == foresee(service.settings.worker_engine)
 
 
 def test_tables_of_another_revision(service: Service) -> None:

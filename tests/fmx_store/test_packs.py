@@ -23,7 +23,7 @@ def _kin() -> Generator[None]:
     def key(training: Training) -> str | None:
         return "kin" if training.seed % 5 else None
 
-    with mock.patch("fmx_store.jobs.pack_key", key):
+    with mock.patch("fmx_store.new_jobs.pack_key", key):
         yield
 
 

@@ -25,6 +25,7 @@ VALUES = {
     "worker_concurrency": "4",
     "worker_threads": "2",
     "worker_pack": "8",
+    "worker_engine": "torch",
     "heartbeat_seconds": "0.5",
     "lease_seconds": "3",
     "dispatch_seconds": "7",
