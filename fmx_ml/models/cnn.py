@@ -61,7 +61,7 @@ class Cnn(nn.Module):
         x = images_NCHW
         for conv, norm, pooled in zip(self.convs, self.norms, self.pools, strict=True):
             x = norm(conv(x))
-            x = relu(max_pool2d(x, _POOL) if pooled else x)
+            x = relu(_pool(x) if pooled else x)
         x = x.flatten(1)
         for dense in self.denses[:-1]:
             x = relu(dense(self.dropout(x)))
@@ -73,7 +73,7 @@ class Cnn(nn.Module):
         for conv, norm, pooled in zip(self.convs, self.norms, self.pools, strict=True):
             x = relu(norm(conv(x)))
             yield x
-            x = max_pool2d(x, _POOL) if pooled else x
+            x = _pool(x) if pooled else x
 
     def freeze(self) -> None:
         """Leaves only the last dense layer to learn; batch norms stay as they are in eval mode."""
@@ -88,6 +88,19 @@ class Cnn(nn.Module):
             for norm in self.norms:
                 norm.eval()
         return self
+
+
+def _pool(x_NCHW: Tensor) -> Tensor:
+    """2 x 2 max pooling; a last odd row or column is left out.
+
+    Where no gradient is wanted, as two maxima: the same numbers. On a CPU torch's own pooling takes
+    seven times as long for the few channels of a first layer.
+    """
+    if torch.is_grad_enabled():
+        return max_pool2d(x_NCHW, _POOL)
+    height, width = (size // _POOL * _POOL for size in x_NCHW.shape[2:])
+    rows = torch.maximum(x_NCHW[:, :, 0:height:2], x_NCHW[:, :, 1:height:2])
+    return torch.maximum(rows[..., 0:width:2], rows[..., 1:width:2])
 
 
 def initialise(model: Cnn, generator: torch.Generator) -> None:

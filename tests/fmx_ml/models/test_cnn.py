@@ -150,3 +150,16 @@ def test_frozen_only_the_last_layer_learns(examples: SmallExamples) -> None:
     optimiser.step()
     changed = {name for name, w in model.state_dict().items() if not torch.equal(w, before[name])}
     assert changed == {"fc2.weight", "fc2.bias"}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"conv_layers": 4}, {"conv_layers": 1, "kernel_size": 4}, {"kernel_size": 3}],
+    ids=["the report's", "padded", "odd rows at first", "odd rows at last"],
+)
+def test_pooling_without_gradients_gives_the_same_numbers(fields: dict[str, Any]) -> None:
+    model = make(**fields)
+    images = torch.randn(7, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    with_gradients = model.features(images)
+    with torch.inference_mode():
+        assert torch.equal(model.features(images), with_gradients)
