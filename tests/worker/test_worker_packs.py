@@ -68,7 +68,7 @@ def submit_pack(record: Record, plays: Mapping[str, Play], **request: object) ->
         for (name, (play, epochs)), run in zip(plays.items(), plan(asked), strict=True)
     )
     with (
-        mock.patch("fmx_store.jobs.plan", return_value=planned),
+        mock.patch("fmx_store.submissions.plan", return_value=planned),
         mock.patch("fmx_store.new_jobs.pack_key", return_value="kin"),
     ):
         return jobs.submit(record.db, asked, 100).job.id
