@@ -21,12 +21,13 @@ class Objective(Protocol):
         """The loss that is lowest at the best epoch."""
         ...
 
-    def loss(
+    def derive(
         self, model: nn.Module, images_BCHW: Tensor, labels_B: Tensor
     ) -> tuple[Tensor, Tensor | None]:
-        """The mean loss of a batch, to be derived, and how many pictures were recognised.
+        """The mean loss of a batch, and how many pictures were recognised.
 
-        Both stay on the device; the second is None where nothing is recognised.
+        Its gradients are left in the weights, in place of any others. Both results stay on the
+        device; the second is None where nothing is recognised.
         """
         ...
 
@@ -37,6 +38,13 @@ class Objective(Protocol):
         ...
 
 
+def leave_gradients(model: nn.Module, loss: Tensor) -> Tensor:
+    """Leaves the gradients of a loss in the weights, in place of any others; the loss alone."""
+    model.zero_grad()
+    loss.backward()
+    return loss.detach()
+
+
 @dataclass(frozen=True)
 class Classification:
     """Cross-entropy in nats over all O outputs; only the first K of them are ever predicted."""
@@ -44,9 +52,16 @@ class Classification:
     num_classes: int
     best_on: Literal["val_loss"] = "val_loss"
 
+    def derive(
+        self, model: nn.Module, images_BCHW: Tensor, labels_B: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        loss, num_hits = self.loss(model, images_BCHW, labels_B)
+        return leave_gradients(model, loss), num_hits
+
     def loss(
         self, model: nn.Module, images_BCHW: Tensor, labels_B: Tensor
     ) -> tuple[Tensor, Tensor | None]:
+        """The mean of a batch, and how many pictures were recognised."""
         logits_BO = model(images_BCHW)
         hits_B = logits_BO[:, : self.num_classes].argmax(1) == labels_B
         return cross_entropy(logits_BO, labels_B), hits_B.sum()

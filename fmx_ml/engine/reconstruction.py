@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from fmx_ml.engine.evaluate import Examples
+from fmx_ml.engine.objective import leave_gradients
 from fmx_ml.models.autoencoder import Autoencoder
 
 _GAIN = 0.01  # of the best constant picture's error: what gains less has learned no more
@@ -27,6 +28,12 @@ class Reconstruction:
     """
 
     best_on: Literal["train_loss"] = "train_loss"
+
+    def derive(
+        self, model: nn.Module, images_BCHW: Tensor, labels_B: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        loss, num_hits = self.loss(model, images_BCHW, labels_B)
+        return leave_gradients(model, loss), num_hits
 
     def loss(
         self, model: nn.Module, images_BCHW: Tensor, labels_B: Tensor

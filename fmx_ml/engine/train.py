@@ -148,13 +148,10 @@ def train_epoch(
     model.train()
     for step, rows_B in enumerate(batches):
         check_stop()
-        loss, num_hits = objective.loss(model, *train.take(rows_B))
-        optimiser.zero_grad()
-        loss.backward()
+        losses_S[step], num_hits = objective.derive(model, *train.take(rows_B))
         optimiser.step()
         if schedule is not None:
             schedule.step()
-        losses_S[step] = loss.detach()
         if num_hits is not None:
             hits.append(num_hits)
     _require_finite(losses_S, epoch)
