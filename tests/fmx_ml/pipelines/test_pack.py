@@ -74,7 +74,8 @@ def assert_left_alike(
     for name in ("train_loss", "val_loss", "test_loss", "best_weights_train_loss"):
         if name in summary:
             assert packed.outcomes[place][name] == pytest.approx(summary[name], abs=1e-4)
-    assert packed.outcomes[place]["environment"] == summary["environment"]
+    together = {**summary["environment"], "engine": "torch ensemble"}
+    assert packed.outcomes[place]["environment"] == together
     mine, theirs = load_model(ours.folder).state_dict(), load_model(sink.folder).state_dict()
     for name, weight in theirs.items():
         assert (mine[name] - weight).abs().max().item() < 1e-5, name
