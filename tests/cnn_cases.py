@@ -9,6 +9,7 @@ import pytest
 
 from fmx_ml.data.loader import HalfData
 from fmx_ml.data.sources import DataSources
+from fmx_ml.engine.kernel.library import Engine
 from fmx_ml.pipelines import common, train
 from fmx_ml.results import NeededRun, RunOutcome
 from fmx_ml.search import Sampling
@@ -53,12 +54,21 @@ def run_small(
     data: HalfData,
     sources: DataSources,
     needed: Sequence[NeededRun] = (),
+    engine: Engine = "auto",
 ) -> Ran:
     """Trains on the data given instead of the whole half."""
     sink = FolderSink(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(common, "load_half", lambda *_: data)
-        summary = train(training, sink, sources=sources, device="cpu", num_threads=1, needed=needed)
+        summary = train(
+            training,
+            sink,
+            sources=sources,
+            device="cpu",
+            num_threads=1,
+            needed=needed,
+            engine=engine,
+        )
     return Ran(training, sink, summary)
 
 

@@ -14,6 +14,7 @@ from fmx_ml.data.loader import (
     load_autoencoder_data,
 )
 from fmx_ml.data.sources import DataSources, Pictures
+from fmx_ml.engine.kernel.library import Engine
 from fmx_ml.pipelines import autoencoder, common, train
 from fmx_ml.results import NeededRun, RunOutcome
 from fmx_ml.sinks import FolderSink
@@ -94,11 +95,20 @@ def train_small(
     data: AutoencoderData | HalfData,
     sources: DataSources,
     needed: Sequence[NeededRun] = (),
+    engine: Engine = "auto",
 ) -> Trained:
     """Trains on the data given instead of the whole set."""
     sink = FolderSink(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(autoencoder, "load_autoencoder_data", lambda *_: data)
         patch.setattr(common, "load_half", lambda *_: data)
-        summary = train(training, sink, sources=sources, device="cpu", num_threads=1, needed=needed)
+        summary = train(
+            training,
+            sink,
+            sources=sources,
+            device="cpu",
+            num_threads=1,
+            needed=needed,
+            engine=engine,
+        )
     return Trained(training, sink, summary)

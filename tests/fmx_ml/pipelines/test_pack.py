@@ -96,7 +96,8 @@ def source(
     small: HalfData, sources: DataSources, tmp_path_factory: pytest.TempPathFactory
 ) -> NeededRun:
     training = make_training(half="fm2", **LEARNING)
-    return run_small(training, tmp_path_factory.mktemp("source"), small, sources).needed()
+    folder = tmp_path_factory.mktemp("source")
+    return run_small(training, folder, small, sources, engine="torch").needed()
 
 
 @pytest.mark.parametrize("trained", ["last_layer", "all_layers"])
@@ -106,7 +107,7 @@ def test_transfers(
     trainings = make_transfers(training_hash(source.outcome.training), trained)
     packed = Packed(trainings, tmp_path, small, sources, [source])
     for place, training in enumerate(trainings):
-        alone = run_small(training, tmp_path / f"alone-{place}", small, sources, [source])
+        alone = run_small(training, tmp_path / f"alone-{place}", small, sources, [source], "torch")
         assert_left_alike(packed, place, alone.sink, alone.summary)
 
 
@@ -123,7 +124,7 @@ def test_perceptrons_from_an_encoder_and_from_chance(
     needed = [encoder.needed()]
     packed = Packed(trainings, tmp_path, small, sources, needed)
     for place, training in enumerate(trainings[:2]):
-        alone = train_small(training, tmp_path / f"alone-{place}", small, sources, needed)
+        alone = train_small(training, tmp_path / f"alone-{place}", small, sources, needed, "torch")
         assert_left_alike(packed, place, alone.sink, alone.summary)
     assert isinstance(packed.outcomes[2], UserError)
 
@@ -136,7 +137,9 @@ def test_autoencoders(sources: DataSources, tmp_path: Path) -> None:
     ]
     packed = Packed(trainings, tmp_path, pictures, sources)
     for place, training in enumerate(trainings):
-        alone = train_small(training, tmp_path / f"alone-{place}", pictures, sources)
+        alone = train_small(
+            training, tmp_path / f"alone-{place}", pictures, sources, engine="torch"
+        )
         assert_left_alike(packed, place, alone.sink, alone.summary)
 
 
