@@ -75,7 +75,7 @@ def format_row(row: Mapping[str, Any]) -> str:
         f"{_number(low)} to {_number(high)}",
         _number(row["ours"]),
         "" if row["other"] is None else _number(row["other"]),
-        "" if limit is None else f"{100 * limit:.2g}% of {row['limit']}",
+        "" if limit is None else f"{_percent(100 * limit)}% of {row['limit']}",
         row["note"],
     ]
     return "| " + " | ".join(cells) + " |"
@@ -87,6 +87,10 @@ def _format_goal(goal: Mapping[str, Any] | None) -> tuple[str, str]:
     most = "at most " if goal["lower_is_better"] else ""
     aim = "" if goal["aim"] is None else f"{most}{goal['aim']:,}"
     return f"{most}{goal['needed']:,}", aim
+
+
+def _percent(value: float) -> str:
+    return f"{value:.2g}" if value < 10 else f"{value:.0f}"
 
 
 def _number(value: float) -> str:

@@ -12,12 +12,13 @@ from sqlmodel import select
 
 from fmx_store import jobs
 from fmx_store.errors import BlobError
-from fmx_store.ids import new_id
 from fmx_store.tables import Job
 
-JOB = f"/v1/jobs/{new_id()}"
-RUN = f"/v1/runs/{new_id()}"
-MODEL = f"/v1/models/{new_id()}"
+# Of no job, run or model; the same in each process that collects these tests.
+NOBODY = "01KB0000000000000000000000"
+JOB = f"/v1/jobs/{NOBODY}"
+RUN = f"/v1/runs/{NOBODY}"
+MODEL = f"/v1/models/{NOBODY}"
 
 # Every path and what it answers to a GET.
 PATHS = [

@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from fmx_store.ids import new_id
 from fmx_store.inbound import make_announcement, read_announcement
 
-RUN = new_id()
+RUN = "01KB0000000000000000000000"
 
 
 def message(body: Any = None, **changes: Any) -> dict[str, Any]:
