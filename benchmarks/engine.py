@@ -1,10 +1,9 @@
 """The engine as jobs use it, through the pipelines' own door, and how long it takes."""
 
 import contextlib
-import inspect
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from fmx_ml.data.sources import DataSources
+from fmx_ml.engine.kernel.library import Engine as EngineName
 from fmx_ml.errors import StoppedError
 from fmx_ml.packs import pack_key, pack_limit
 from fmx_ml.pipelines import Member, train, train_pack
@@ -88,7 +88,7 @@ class Engine:
 
     sources: DataSources
     num_threads: int | None = None
-    name: str = "auto"
+    name: EngineName = "auto"
     needed: Sequence[NeededRun] = ()
 
     def time(self, trainings: Sequence[Training]) -> Timing:
@@ -111,7 +111,7 @@ class Engine:
                 device="cpu",
                 num_threads=self.num_threads,
                 needed=self.needed,
-                **_choose(train, self.name),
+                engine=self.name,
             )
 
     def _train_pack(self, trainings: Sequence[Training], sinks: Sequence[TimingSink]) -> None:
@@ -122,16 +122,11 @@ class Engine:
             device="cpu",
             num_threads=self.num_threads,
             ended=lambda _, outcome: outcomes.append(outcome),
-            **_choose(train_pack, self.name),
+            engine=self.name,
         )
         for outcome in outcomes:
             if isinstance(outcome, Exception) and not isinstance(outcome, StoppedError):
                 raise outcome
-
-
-def _choose(function: Callable[..., object], engine: str) -> dict[str, Any]:
-    """The engine's name as an argument, where the function lets it be chosen."""
-    return {"engine": engine} if "engine" in inspect.signature(function).parameters else {}
 
 
 class Crew:

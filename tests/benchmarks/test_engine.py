@@ -104,12 +104,17 @@ def test_trainings_are_packed_as_workers_pack_them(monkeypatch: pytest.MonkeyPat
     assert packs == [[training, training], [training], [other], [other]]
 
 
-def test_a_choice_of_engines_is_passed_on_where_there_is_one() -> None:
-    def chooses(*, engine: str = "auto") -> None:
-        del engine
+def test_the_engine_that_is_named_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
 
-    assert engine._choose(chooses, "torch") == {"engine": "torch"}
-    assert engine._choose(lambda: None, "torch") == {}
+    def train(_: object, sink: engine.TimingSink, **options: object) -> None:
+        asked.append(options["engine"])
+        sink.phase("training")
+        sink.epoch(EpochMetrics(epoch=1, seconds=0.1))
+
+    monkeypatch.setattr(engine, "train", train)
+    Engine(NOWHERE, name="torch").time(pick("q1", "seed-", CnnTraining))
+    assert asked == ["torch"]
 
 
 def test_the_plain_loop_learns() -> None:
