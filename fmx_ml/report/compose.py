@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import count
 from typing import Any
 
@@ -61,11 +61,16 @@ class JobReport:
         return tuple(words[v] for v in (self.results.preset, self.results.dataset) if v in words)
 
     @property
-    def wall_seconds(self) -> float | None:
-        """From its start to its end."""
+    def span(self) -> tuple[datetime, datetime] | None:
+        """Its start and its end."""
         if self.started_at is None or self.finished_at is None:
             return None
-        return (self.finished_at - self.started_at).total_seconds()
+        return self.started_at, self.finished_at
+
+    @property
+    def wall_seconds(self) -> float | None:
+        """From its start to its end."""
+        return None if self.span is None else (self.span[1] - self.span[0]).total_seconds()
 
 
 @dataclass(frozen=True)
@@ -159,9 +164,9 @@ def _list_facts(jobs: Sequence[JobReport]) -> Iterable[Fact]:
         yield Fact("Finished", " to ".join(days))
     runs = sum(len(provenance.list_of(manifest, "runs")) for manifest in manifests)
     yield Fact("Jobs", f"{formats.count(len(jobs), 'job')}, {formats.count(runs, 'run')}")
-    walls = [job.wall_seconds for job in jobs if job.wall_seconds is not None]
-    if walls:
-        yield Fact("Wall time", _say_total(sum(walls), len(walls)))
+    spans = [span for job in jobs if (span := job.span) is not None]
+    if spans:
+        yield Fact("Wall time", formats.format_duration(_union_seconds(spans)))
     trained = [provenance.training_seconds(manifest) for manifest in manifests]
     if any(trained):
         yield Fact("Training time", _say_total(sum(trained), runs))
@@ -171,6 +176,17 @@ def _list_facts(jobs: Sequence[JobReport]) -> Iterable[Fact]:
         yield Fact("Machine" if len(machines) == 1 else "Machines", "; ".join(machines))
     if versions := provenance.list_versions(manifests):
         yield Fact("Versions", "; ".join(versions))
+
+
+def _union_seconds(spans: Iterable[tuple[datetime, datetime]]) -> float:
+    """How long at least one of them lasted: jobs may run side by side, or days apart."""
+    total = timedelta()
+    covered_to: datetime | None = None
+    for begin, end in sorted(spans):
+        begin_uncovered = begin if covered_to is None else max(begin, covered_to)
+        total += max(end - begin_uncovered, timedelta())
+        covered_to = end if covered_to is None else max(end, covered_to)
+    return total.total_seconds()
 
 
 def _say_total(seconds: float, parts: int) -> str:

@@ -8,7 +8,7 @@ import pytest
 from report_cases import ERRATA, FIGURE, FILES, STARTED, SVG, make_job, make_png, make_results
 
 from fmx_ml.experiments import QUESTIONS
-from fmx_ml.report import compose
+from fmx_ml.report import JobReport, compose
 from fmx_ml.report.document import Text
 from fmx_ml.report.pictures import MAX_SVG_BYTES, arrange
 from fmx_ml.report.prose import explain_verdicts, parse
@@ -43,9 +43,19 @@ def test_the_front_says_when_where_and_with_what() -> None:
     assert document.subtitle == "Q1 and Q3 · 23 November 2026"
     assert document.dated == int((STARTED + timedelta(seconds=3723)).timestamp())
     assert facts["Jobs"] == "2 jobs, 6 runs"
-    assert facts["Wall time"] == "2 h 04 min 06 s in all"
+    assert facts["Wall time"] == "1 h 02 min 03 s"  # side by side
     assert facts["Machine"] == "A Processor, 8 cores; trained on cpu"
     assert facts["Versions"] == "fmx 0.1.0 at 0123456789-dirty, Python 3.12.1, torch 2.11.0"
+
+
+def test_wall_time_counts_every_moment_once() -> None:
+    def job(begin: int, end: int) -> JobReport:
+        started, finished = (STARTED + timedelta(minutes=at) for at in (begin, end))
+        return make_job(started_at=started, finished_at=finished)
+
+    document = compose([job(50, 60), job(0, 30), job(10, 20), job(25, 40)])
+    facts = {fact.name: fact.value for fact in document.facts}
+    assert facts["Wall time"] == "50 min 00 s"
 
 
 def test_without_a_job_there_is_no_report() -> None:
