@@ -39,7 +39,10 @@ struct Network {
   double losses[CHUNK];
   int hits[CHUNK];
 
-  static int start(int size, int share) { return size * share / SHARES; }
+  int shares;  // of a batch: without convolutions nothing is summed by them, so one a thread, which
+               // reads the weights once for all of its pictures
+
+  int start(int size, int share) const { return size * share / shares; }
 
   View output_of(size_t layer, int slot, int row) {
     Convolution& conv = convs[layer];
@@ -133,6 +136,7 @@ struct Network {
   }
 
   void run(const Batch& batch, int threads) {
+    shares = convs.empty() ? threads : SHARES;
 #if defined(__SSE__)
     unsigned mode = _mm_getcsr();  // whether denormals are flushed: every thread does as this one
 #endif
@@ -142,12 +146,12 @@ struct Network {
       _mm_setcsr(mode);
 #endif
 #pragma omp for schedule(static)
-      for (int share = 0; share < SHARES; share++) {
+      for (int share = 0; share < shares; share++) {
         forward(batch, share);
         if (batch.trains) backward(batch, share);
       }
 #pragma omp for schedule(static)
-      for (int share = 0; share < SHARES; share++)
+      for (int share = 0; share < shares; share++)
         if (batch.trains) add_up(batch, share);
     }
   }
