@@ -19,6 +19,7 @@ from fmx_store.errors import NotFoundError
 from fmx_store.new_jobs import IdempotencyKey
 from fmx_store.overviews import Overview, read_overviews
 from fmx_store.submissions import Recorded, Submission, record_all
+from fmx_store.viewers import Viewer
 
 _KEY = re.compile(r"[ -~]{1,255}")
 
@@ -41,9 +42,10 @@ def check_key(key: str | None) -> str | None:
 
 @dataclass(frozen=True)
 class Order:
-    """A JSON value that asks for a job, and the idempotency key it came with."""
+    """A JSON value that asks for a job, who sent it, and the idempotency key it came with."""
 
     value: Any
+    viewer: Viewer
     key: str | None
 
 
@@ -63,24 +65,26 @@ class Submissions:
         """Nothing is recorded yet."""
         self._db, self._max_runs = db, max_runs
         self._rounds = Gatherer(self._record)
-        self._in_flight: set[str] = set()
+        self._in_flight: set[tuple[str | None, str]] = set()
 
-    async def submit(self, value: Any, key: str | None) -> Accepted:
+    async def submit(self, value: Any, viewer: Viewer, key: str | None) -> Accepted:
         """Records the job that a JSON value asks for.
 
         Raises ProblemError, 409 while another request with the key is being served, and what the
         record does.
         """
+        order = Order(value, viewer, key)
         if key is None:
-            return await self._rounds.ask(Order(value, key))
-        if key in self._in_flight:
+            return await self._rounds.ask(order)
+        slot = (viewer.owner, key)
+        if slot in self._in_flight:
             detail = "a request with this idempotency key is being served"
             raise refuse(409, "in_flight", detail, headers={"Retry-After": "1"})
-        self._in_flight.add(key)
+        self._in_flight.add(slot)
         try:
-            return await self._rounds.ask(Order(value, key))
+            return await self._rounds.ask(order)
         finally:
-            self._in_flight.discard(key)
+            self._in_flight.discard(slot)
 
     def _record(self, orders: Sequence[Order]) -> Sequence[Accepted | Exception]:
         asked = [_attempt(order) for order in orders]
@@ -98,10 +102,10 @@ def _attempt(order: Order) -> Submission | Exception:
     except Exception as error:  # noqa: BLE001 - the answer to this order
         return error
     if order.key is None:
-        return Submission(request)
+        return Submission(request, viewer=order.viewer)
     canonical = json.dumps(order.value, sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(canonical.encode()).hexdigest()
-    return Submission(request, IdempotencyKey(order.key, digest))
+    return Submission(request, IdempotencyKey(order.key, digest), order.viewer)
 
 
 def _accept(item: Recorded | Exception, found: Mapping[str, Overview]) -> Accepted | Exception:

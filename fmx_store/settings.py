@@ -5,8 +5,9 @@ import logging
 import os
 import re
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, field_validator, model_validator
@@ -17,11 +18,23 @@ from sqlalchemy.exc import ArgumentError
 MEBIBYTE = 1024 * 1024
 
 _BROKERS = {"redis", "rediss", "redis+socket"}
-# The client's server, the revision that a manifest names, what tests may not go without.
-_READ_ELSEWHERE = {"FMX_URL", "FMX_REVISION", "FMX_REQUIRE_SERVICES"}
+# The client's server and key, the revision that a manifest names, what tests may not go without.
+_READ_ELSEWHERE = {"FMX_URL", "FMX_API_KEY", "FMX_REVISION", "FMX_REQUIRE_SERVICES"}
 _POSTGRES = re.compile(r"^postgres(ql)?://")
 
 _log = logging.getLogger(__name__)
+
+
+class Rates(NamedTuple):
+    """What a client may ask for; None: as much as it likes."""
+
+    requests_per_second: int | None
+    submits_per_minute: int | None
+    predicts_per_second: int | None
+
+
+DEFAULT_RATES = Rates(2000, 600, 1000)
+_RATE = "0: no limit; empty: {} where keys are needed, no limit where they are off."
 
 
 class Settings(BaseSettings):
@@ -35,6 +48,14 @@ class Settings(BaseSettings):
     )
 
     host: str = Field(default="127.0.0.1", description="Address the server binds to.")
+    keys: Literal["auto", "required", "off"] = Field(
+        default="auto",
+        description="API keys; auto: required where other machines reach the server.",
+    )
+    trust_network: bool = Field(
+        default=False,
+        description="Let whoever reaches the server do everything: keys off on any address.",
+    )
     port: int = Field(default=8000, ge=0, le=65_535, description="Port; 0 takes a free one.")
     data_dir: Path = Field(
         default=Path(".fmx"), description="Database, broker, artifacts and cache of one machine."
@@ -107,6 +128,24 @@ class Settings(BaseSettings):
     max_waiting_pictures: int = Field(
         default=4096, ge=1, description="Of a model's queue; more are refused until it is shorter."
     )
+    rate_requests_per_second: int | None = Field(
+        default=None,
+        ge=0,
+        description=f"Of a client. {_RATE.format(DEFAULT_RATES.requests_per_second)}",
+    )
+    rate_submits_per_minute: int | None = Field(
+        default=None,
+        ge=0,
+        description=f"Of a client. {_RATE.format(DEFAULT_RATES.submits_per_minute)}",
+    )
+    rate_predicts_per_second: int | None = Field(
+        default=None,
+        ge=0,
+        description=f"Of a client. {_RATE.format(DEFAULT_RATES.predicts_per_second)}",
+    )
+    rate_bad_keys_per_minute: int = Field(
+        default=30, ge=0, description="Of an address, before its unknown keys wait. 0: any number."
+    )
     predict_threads: int = Field(default=1, ge=1, description="Threads of one ONNX session.")
 
     @field_validator("data_dir", "dataset_dir")
@@ -143,6 +182,31 @@ class Settings(BaseSettings):
             raise ValueError("lease_seconds must be twice heartbeat_seconds at least")
         return self
 
+    @model_validator(mode="after")
+    def _is_not_open_by_accident(self) -> Self:
+        if self.keys == "off" and not (self.trust_network or is_loopback(self.host)):
+            raise ValueError(
+                f"keys are off and the address is {self.host}: whoever reaches it may do "
+                "everything; if that is meant, set FMX_TRUST_NETWORK=1 too"
+            )
+        return self
+
+    @property
+    def needs_keys(self) -> bool:
+        """Whether nobody comes in without a key."""
+        return self.keys == "required" or (self.keys == "auto" and not is_loopback(self.host))
+
+    @property
+    def rates(self) -> Rates:
+        """What a client may ask for; where keys are off, only what was set counts."""
+        given = (
+            self.rate_requests_per_second,
+            self.rate_submits_per_minute,
+            self.rate_predicts_per_second,
+        )
+        usual = DEFAULT_RATES if self.needs_keys else (None, None, None)
+        return Rates(*(u if g is None else g or None for g, u in zip(given, usual, strict=True)))
+
     @property
     def database(self) -> str:
         """The database's URL, with the driver that is installed."""
@@ -172,6 +236,16 @@ class Settings(BaseSettings):
     def scratch_dir(self) -> Path:
         """Where trainings write before anything is published."""
         return self.data_dir / "scratch"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address can be reached from its own machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _is_database(text: str) -> bool:

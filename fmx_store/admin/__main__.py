@@ -9,6 +9,7 @@ import sys
 import typer
 from pydantic import ValidationError
 
+from fmx_store.admin import keys
 from fmx_store.settings import get_settings
 
 app = typer.Typer(
@@ -17,6 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.add_typer(keys.app, name="keys")
 
 
 def main() -> None:
