@@ -17,9 +17,10 @@ from api.problems import ProblemError, refuse
 from api.rates import Buckets, make_buckets, too_many
 from fmx_store.database import Database
 from fmx_store.keys import PREFIX, Grant, hash_key
-from fmx_store.settings import Settings
+from fmx_store.settings import Settings, is_loopback
 
 _KEY = re.compile(re.escape(PREFIX) + "[A-Za-z0-9_-]{43}")
+_PORT = re.compile(r":\d*$")  # of a Host header
 _CHALLENGE = 'Bearer realm="fmx"'
 _MINUTE = 60.0
 
@@ -32,6 +33,7 @@ class Doorman:
     def __init__(self, db: Database, settings: Settings) -> None:
         """Nobody is known yet."""
         self._needs_keys = settings.needs_keys
+        self._is_local = not settings.trust_network
         self._ring = KeyRing(db)
         rates = settings.rates
         self._requests = make_buckets(rates.requests_per_second)
@@ -44,9 +46,15 @@ class Doorman:
     async def admit(self, scope: AsgiScope) -> Grant:
         """What the sender of a request may do.
 
-        Raises ProblemError: 401 without a good key, 429. And a database's errors.
+        Raises ProblemError: 401 without a good key, 403 and 421 where a page of another site sends
+        it, 429. And a database's errors.
         """
-        grant = await self._identify(scope) if self._needs_keys else ANYONE
+        if self._needs_keys:
+            grant = await self._identify(scope)
+        else:
+            grant = ANYONE
+            if self._is_local:
+                _refuse_foreign(scope)
         if self._requests is not None and grant is not STRANGER:
             _take(self._requests, _name(grant, scope), "requests")
         return grant
@@ -77,6 +85,21 @@ class Doorman:
                 self._failures.take(_address(scope))
             raise _bad_key()
         return grant
+
+
+def _refuse_foreign(scope: AsgiScope) -> None:
+    """Raises ProblemError for what a browser on this machine sends for a page from elsewhere.
+
+    Such a page can't reach this address by its own name, but it can have its name point here (DNS
+    rebinding), and it may send what needs no answer: neither is stopped by binding to 127.0.0.1.
+    """
+    headers = dict(scope["headers"])
+    host = headers.get(b"host", b"").decode("latin-1")
+    if host and not is_loopback(_PORT.sub("", host).strip("[]")):
+        raise refuse(421, "foreign_host", "this server is called localhost, or by its address")
+    origin = headers.get(b"origin")
+    if origin is not None and origin.decode("latin-1").partition("://")[2] != host:
+        raise refuse(403, "foreign_origin", "a page of another site may not ask this server")
 
 
 def _bearer(scope: AsgiScope) -> str | None:

@@ -41,6 +41,7 @@ error is a problem body (RFC 9457) whose `errors` point to the places in the req
 _HEADERS: dict[int, dict[str, str]] = {
     401: {"WWW-Authenticate": "Bearer."},
     429: {"Retry-After": "Seconds."},
+    507: {"Retry-After": "Seconds."},
     503: {"Retry-After": "Seconds."},
 }
 

@@ -9,6 +9,7 @@ from api.schemas import Check, Readiness
 from fmx_ml.engine.kernel.library import foresee
 from fmx_store.broker import check_broker
 from fmx_store.revision import EXPECTED_REVISION
+from fmx_store.room import find_full
 
 if TYPE_CHECKING:
     from api.services import Services
@@ -25,6 +26,11 @@ def _check_revision(services: "Services") -> None:
         raise RuntimeError(f"the tables are at revision {found}, not {EXPECTED_REVISION}: {hint}")
 
 
+def _check_room(services: "Services") -> None:
+    if (full := find_full(services.settings)) is not None:
+        raise RuntimeError(full)
+
+
 def _check_broker(services: "Services") -> None:
     check_broker(services.celery, services.settings)
 
@@ -36,6 +42,7 @@ async def look(services: "Services", *, in_detail: bool = True) -> Readiness:
         "broker": lambda: _check_broker(services),
         "storage": services.blobs.check,
         "migrations": lambda: _check_revision(services),
+        "disk": lambda: _check_room(services),
     }
     found: dict[str, Check] = {}
     limiter = anyio.CapacityLimiter(_LIMITER_THREADS)
@@ -49,7 +56,7 @@ async def look(services: "Services", *, in_detail: bool = True) -> Readiness:
     if not all(found[name].ok for name in ("database", "storage", "migrations")):
         status = "unavailable"
     else:
-        status = "ok" if found["broker"].ok else "degraded"
+        status = "ok" if found["broker"].ok and found["disk"].ok else "degraded"
     checks = {name: found[name] if in_detail else _bare(found[name]) for name in looks}
     engine = foresee(services.settings.worker_engine)
     return Readiness.model_validate({"status": status, "checks": checks, "engine": engine})

@@ -113,7 +113,7 @@ def open_services(settings: Settings) -> Services:
         doorbell=doorbell,
         blobs=blobs,
         maintenance=Maintenance(db, blobs, settings, doorbell.remind),
-        submissions=Submissions(db, settings.max_runs_per_job),
+        submissions=Submissions(db, settings),
         shown_jobs=shown_jobs,
         watch=JobWatch(shown_jobs.version),
         catalogue=catalogue,

@@ -15,6 +15,14 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from fmx_ml.specs import (
+    MAX_BATCH_SIZE,
+    MAX_EPOCHS,
+    MAX_NAME_LENGTH,
+    MAX_TAGS,
+    MAX_TIME_LIMIT_SECONDS,
+)
+
 MEBIBYTE = 1024 * 1024
 
 _BROKERS = {"redis", "rediss", "redis+socket"}
@@ -95,6 +103,12 @@ class Settings(BaseSettings):
         description="Most runs of a job trained together; empty: as many as pay on this device.",
     )
 
+    worker_memory_bytes: int | None = Field(
+        default=None,
+        ge=256 * MEBIBYTE,
+        description="Of one training's processes; above it the run has failed. Empty: no limit.",
+    )
+
     heartbeat_seconds: float = Field(default=2.0, gt=0, description="Between renewals of a lease.")
     lease_seconds: float = Field(
         default=10.0, gt=0, description="Silence after which a run is taken from its worker."
@@ -113,6 +127,37 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(default=256 * 1024, ge=1, description="Of a JSON body.")
     max_json_depth: int = Field(default=32, ge=1)
     max_runs_per_job: int = Field(default=1000, ge=1)
+    max_name_length: int = Field(default=MAX_NAME_LENGTH, ge=1, le=MAX_NAME_LENGTH)
+    max_tags: int = Field(default=MAX_TAGS, ge=0, le=MAX_TAGS, description="Of a job.")
+    max_epochs: int = Field(
+        default=MAX_EPOCHS, ge=1, le=MAX_EPOCHS, description="Of a training, as a spec asks for."
+    )
+    max_batch_size: int = Field(
+        default=MAX_BATCH_SIZE, ge=1, le=MAX_BATCH_SIZE, description="As a spec asks for."
+    )
+    max_time_limit_seconds: int = Field(
+        default=MAX_TIME_LIMIT_SECONDS, ge=1, le=MAX_TIME_LIMIT_SECONDS, description="Of a job."
+    )
+    default_time_limit_seconds: int | None = Field(
+        default=None, ge=1, description="Of a job that asks for none; empty: it has none."
+    )
+    max_queued_runs: int = Field(
+        default=100_000, ge=0, description="Trainings that wait, in all. 0: any number."
+    )
+    max_queued_runs_per_owner: int = Field(
+        default=20_000, ge=0, description="Trainings of a key's owner that wait. 0: any number."
+    )
+    max_stored_bytes: int = Field(
+        default=0, ge=0, description="Stored files above which no job is taken. 0: any number."
+    )
+    max_stored_bytes_per_owner: int = Field(
+        default=0, ge=0, description="Likewise, of the jobs of a key's owner. 0: any number."
+    )
+    min_free_bytes: int = Field(
+        default=200 * MEBIBYTE,
+        ge=0,
+        description="Room on the disk below which no job is taken and no run begun. 0: not looked.",
+    )
     max_page: int = Field(default=200, ge=1, description="Items of a list page.")
     max_wait_seconds: int = Field(default=60, ge=0, description="Of a long poll.")
     max_picture_bytes: int = Field(default=10 * MEBIBYTE, ge=1)
@@ -180,6 +225,12 @@ class Settings(BaseSettings):
     def _outlasts_a_heartbeat(self) -> Self:
         if self.lease_seconds < 2 * self.heartbeat_seconds:
             raise ValueError("lease_seconds must be twice heartbeat_seconds at least")
+        return self
+
+    @model_validator(mode="after")
+    def _limits_agree(self) -> Self:
+        if (self.default_time_limit_seconds or 0) > self.max_time_limit_seconds:
+            raise ValueError("default_time_limit_seconds is above max_time_limit_seconds")
         return self
 
     @model_validator(mode="after")

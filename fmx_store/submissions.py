@@ -17,12 +17,13 @@ from sqlalchemy.exc import (
 )
 from sqlmodel import Session, col, select, tuple_
 
-from fmx_ml.requests import JobRequest, named_runs, plan
+from fmx_ml.requests import JobRequest, count_fewest, named_runs, plan
 from fmx_ml.trainings import PlannedRun
 from fmx_store import new_jobs, reuse
 from fmx_store.database import Database
 from fmx_store.errors import IdempotencyError, LimitError, UnknownRunError
 from fmx_store.new_jobs import IdempotencyKey, NewJob
+from fmx_store.quotas import Quotas
 from fmx_store.tables import Idempotency, Job, Run
 from fmx_store.viewers import EVERYONE, Record, View, Viewer
 
@@ -60,6 +61,8 @@ def plan_runs(record: Record, request: JobRequest, max_runs: int) -> tuple[Plann
 
     Raises LimitError, UnknownRunError, UnfinishedRunError, fmx_ml.questions.MisfitError.
     """
+    if (fewest := count_fewest(request)) > max_runs:
+        raise LimitError("runs", fewest, max_runs)
     planned = plan(request, reuse.resolve(record, named_runs(request)))
     if len(planned) > max_runs:
         raise LimitError("runs", len(planned), max_runs)
@@ -68,25 +71,33 @@ def plan_runs(record: Record, request: JobRequest, max_runs: int) -> tuple[Plann
     return planned
 
 
-def record(db: Database, submission: Submission, max_runs: int) -> Recorded:
-    """Records a job and its runs. Raises IdempotencyError, and what `plan_runs` does."""
+def record(
+    db: Database, submission: Submission, max_runs: int, quotas: Quotas | None = None
+) -> Recorded:
+    """Records a job and its runs, if quotas are given and hold.
+
+    Raises IdempotencyError, QuotaError, and what `plan_runs` does.
+    """
     for _ in range(TRIES - 1):
         try:
-            return _record(db, submission, max_runs)
+            return _record(db, submission, max_runs, quotas)
         except IntegrityError:
             # Another server has just recorded the same key: answer as it did. Or a file of a run
             # that is reused has just been collected: look for another.
             continue
-    return _record(db, submission, max_runs)
+    return _record(db, submission, max_runs, quotas)
 
 
-def _record(db: Database, submission: Submission, max_runs: int) -> Recorded:
+def _record(db: Database, submission: Submission, max_runs: int, quotas: Quotas | None) -> Recorded:
     # Before anything is planned: the runs that it named then may have been removed since.
     key = submission.idempotency
     if key and (earlier := _find_earlier(db, [submission]).get(submission.slot)):
         return _replay(key, earlier)
     new = _draft(db, submission, max_runs)
     with db.write() as session:
+        refused = quotas.refuse(session.connection(), [new]) if quotas else {}
+        if refused:
+            raise refused[new.id]
         taken = _find_sources(session, new) if _may_take_over(new.request) else {}
         session.info["rings"] += new_jobs.write(session.connection(), [new], {new.id: taken})
         if taken:
@@ -101,7 +112,10 @@ def _draft(db: Database, submission: Submission, max_runs: int) -> NewJob:
 
 
 def record_all(
-    db: Database, submissions: Sequence[Submission], max_runs: int
+    db: Database,
+    submissions: Sequence[Submission],
+    max_runs: int,
+    quotas: Quotas | None = None,
 ) -> list[Recorded | Exception]:
     """Records submissions as `record` does; answers what that gives or raises for each."""
     earlier = _find_earlier(db, submissions)
@@ -117,11 +131,11 @@ def record_all(
         except Exception as error:  # noqa: BLE001 - of this one alone; it is answered
             answers[position] = error
     for group in _groups(new):
-        answers_of_group = _record_group(db, [new[position] for position in group])
+        answers_of_group = _record_group(db, [new[position] for position in group], quotas)
         for position, answer in zip(group, answers_of_group, strict=True):
             answers[position] = answer
     return [
-        _record_alone(db, submissions[position], max_runs) if answer is None else answer
+        _record_alone(db, submissions[position], max_runs, quotas) if answer is None else answer
         for position, answer in enumerate(answers)
     ]
 
@@ -140,21 +154,28 @@ def _groups(new: dict[int, NewJob]) -> Iterator[list[int]]:
         yield group
 
 
-def _record_group(db: Database, new: Sequence[NewJob]) -> Sequence[Recorded | Exception | None]:
+def _record_group(
+    db: Database, new: Sequence[NewJob], quotas: Quotas | None
+) -> Sequence[Recorded | Exception | None]:
     """The answers of jobs that take nothing over; None where each should be tried alone."""
     try:
         with db.write() as session:
-            session.info["rings"] += new_jobs.write(session.connection(), new, {})
+            connection = session.connection()
+            refused = quotas.refuse(connection, new) if quotas else {}
+            taken_in = [item for item in new if item.id not in refused]
+            session.info["rings"] += new_jobs.write(connection, taken_in, {})
     except (OperationalError, InterfaceError, TimeoutError) as error:  # away, or busy, for all
         return [error] * len(new)
     except SQLAlchemyError:
         return [None] * len(new)
-    return [Recorded(item.id, replayed=False) for item in new]
+    return [refused.get(item.id) or Recorded(item.id, replayed=False) for item in new]
 
 
-def _record_alone(db: Database, submission: Submission, max_runs: int) -> Recorded | Exception:
+def _record_alone(
+    db: Database, submission: Submission, max_runs: int, quotas: Quotas | None
+) -> Recorded | Exception:
     try:
-        return record(db, submission, max_runs)
+        return record(db, submission, max_runs, quotas)
     except Exception as error:  # noqa: BLE001 - it is answered
         return error
 

@@ -36,7 +36,7 @@ _WAIT_HEADERS = [
     summary="Submit a job",
     responses={
         **answer(202, examples.JOB, description="Recorded; it runs when a worker is free."),
-        **problem_responses(400, 409, 413, 415, 422, 507),
+        **problem_responses(400, 409, 413, 415, 422, 429, 507),
     },
     openapi_extra=job_request_body(),
 )

@@ -46,7 +46,7 @@ async def get_kind(kind: str) -> KindBody:
     openapi_extra=job_request_body(),
 )
 def validate_job(value: JobJson, db: Db, settings: AppSettings) -> ValidationBody:
-    request = check_request(value)
+    request = check_request(value, settings)
     planned = plan_runs(db, request, settings.max_runs_per_job)
     return ValidationBody(
         kind=request.kind,

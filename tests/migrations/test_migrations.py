@@ -91,6 +91,35 @@ def test_rows_outlive_the_way_to_the_first_revision_and_back(url: str) -> None:
     db.close()
 
 
+def test_keys_of_requests_outlive_owners_and_their_going(url: str) -> None:
+    """What was submitted before there were owners has none; what has one goes on the way back."""
+    commands.upgrade(url, "2026_11_26_pack_keys")
+    engine = create_engine(url, poolclass=NullPool)
+    columns = "key, request_hash, job_id, created_at"
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                f"INSERT INTO idempotency ({columns}) "  # noqa: S608 - our own names
+                "VALUES ('k', 'h', '01KB0000000000000000000000', '2026-11-26 12:00:00+00:00')"
+            )
+        )
+    commands.upgrade(url)
+    with engine.begin() as connection:
+        assert connection.execute(text("SELECT owner, key FROM idempotency")).all() == [("", "k")]
+        connection.execute(
+            text(
+                f"INSERT INTO idempotency (owner, {columns}) "  # noqa: S608 - our own names
+                f"SELECT 'ada', {columns} FROM idempotency"
+            )
+        )
+    commands.downgrade(url, "2026_11_26_pack_keys")
+    with engine.begin() as connection:
+        assert connection.execute(text("SELECT key FROM idempotency")).all() == [("k",)]
+    commands.upgrade(url)
+    commands.check(url)
+    engine.dispose()
+
+
 def test_an_upgrade_of_a_new_database_changes_no_row(url: str) -> None:
     commands.upgrade(url)
     job_id = submit(url)
