@@ -94,7 +94,7 @@ def _refuse_foreign(scope: AsgiScope) -> None:
     rebinding), and it may send what needs no answer: neither is stopped by binding to 127.0.0.1.
     """
     headers = dict(scope["headers"])
-    host = headers.get(b"host", b"").decode("latin-1")
+    host = headers.get(b"host", b"").decode("latin-1").lower()
     if host and not is_loopback(_PORT.sub("", host).strip("[]")):
         raise refuse(421, "foreign_host", "this server is called localhost, or by its address")
     origin = headers.get(b"origin")
@@ -108,7 +108,7 @@ def _bearer(scope: AsgiScope) -> str | None:
     if len(given) != 1:
         return None
     scheme, _, key = given[0].decode("latin-1").partition(" ")
-    return key.strip() if scheme.lower() == "bearer" else None
+    return (key.strip() or None) if scheme.lower() == "bearer" else None
 
 
 def _address(scope: AsgiScope) -> str:

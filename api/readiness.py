@@ -1,5 +1,7 @@
 """Whether what the server depends on works, each looked at within a bound."""
 
+import asyncio
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from api.services import Services
 
 CHECK_SECONDS = 5.0
+GLANCE_SECONDS = 1.0
 
 _LIMITER_THREADS = 16  # checks of their own, so that a hung database does not keep them waiting
 
@@ -35,8 +38,26 @@ def _check_broker(services: "Services") -> None:
     check_broker(services.celery, services.settings)
 
 
-async def look(services: "Services", *, in_detail: bool = True) -> Readiness:
-    """Looks at everything at once; without detail it says only what works and what does not."""
+class Glances:
+    """What strangers are told: looked at once a second, however many ask, and without detail."""
+
+    def __init__(self) -> None:
+        """Nothing was seen yet."""
+        self._turn = asyncio.Lock()
+        self._seen: tuple[float, Readiness] | None = None
+
+    async def look(self, services: "Services") -> Readiness:
+        """Whether everything works, as it was a moment ago."""
+        async with self._turn:
+            if self._seen is None or time.monotonic() - self._seen[0] > GLANCE_SECONDS:
+                seen = await look(services)
+                checks = {name: _bare(check) for name, check in seen.checks.items()}
+                self._seen = (time.monotonic(), seen.model_copy(update={"checks": checks}))
+            return self._seen[1]
+
+
+async def look(services: "Services") -> Readiness:
+    """Looks at everything at once."""
     looks: dict[str, Callable[[], None]] = {
         "database": services.ping,
         "broker": lambda: _check_broker(services),
@@ -57,7 +78,7 @@ async def look(services: "Services", *, in_detail: bool = True) -> Readiness:
         status = "unavailable"
     else:
         status = "ok" if found["broker"].ok and found["disk"].ok else "degraded"
-    checks = {name: found[name] if in_detail else _bare(found[name]) for name in looks}
+    checks = {name: found[name] for name in looks}
     engine = foresee(services.settings.worker_engine)
     return Readiness.model_validate({"status": status, "checks": checks, "engine": engine})
 

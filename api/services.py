@@ -13,6 +13,7 @@ from sqlalchemy import select
 from api.doorman import Doorman
 from api.predict.catalogue import Catalogue
 from api.predict.roster import Roster
+from api.readiness import Glances
 from api.shelf import Shelf
 from api.shown_jobs import ShownJobs
 from api.submissions import Submissions
@@ -48,6 +49,7 @@ class Services:
     roster: Roster
     models_executor: ThreadPoolExecutor
     doorman: Doorman
+    glances: Glances = field(default_factory=Glances)
     reports: Shelf = field(default_factory=Shelf)
     # Decoding is arithmetic: more of it at once than cores only takes memory.
     predict_limiter: anyio.CapacityLimiter = field(

@@ -106,7 +106,6 @@ class Job(SQLModel, table=True):
     )
 
     id: str = Field(default_factory=new_id, primary_key=True, max_length=ID_LENGTH)
-    owner: str | None = Field(default=None, max_length=MAX_OWNER_LENGTH)
     kind: str = Field(max_length=20)
     preset: str = Field(max_length=20)
     name: str | None = Field(default=None, max_length=128)
@@ -122,6 +121,7 @@ class Job(SQLModel, table=True):
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     started_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     finished_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    owner: str | None = Field(default=None, max_length=MAX_OWNER_LENGTH)
 
 
 class JobTag(SQLModel, table=True):
@@ -291,13 +291,13 @@ class Model(SQLModel, table=True):
     job_id: str = Field(
         sa_column_args=(ForeignKey("job.id", ondelete="CASCADE"),), max_length=ID_LENGTH
     )
-    owner: str | None = Field(default=None, max_length=MAX_OWNER_LENGTH)
     kind: str = Field(max_length=20)
     run_name: str = Field(max_length=128)
     dataset: str = Field(max_length=40)
     val_accuracy: float | None = None
     test_accuracy: float | None = None
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    owner: str | None = Field(default=None, max_length=MAX_OWNER_LENGTH)
 
 
 class Event(SQLModel, table=True):

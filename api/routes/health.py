@@ -34,7 +34,7 @@ async def get_health() -> Health:
 )
 async def get_readiness(services: App, request: Request, response: Response) -> Readiness:
     is_stranger = grant_of(request.scope) is STRANGER
-    readiness = await look(services, in_detail=not is_stranger)
+    readiness = await (services.glances.look(services) if is_stranger else look(services))
     if readiness.status == "unavailable":
         response.status_code = 503
     return readiness

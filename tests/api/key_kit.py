@@ -42,7 +42,7 @@ ROUTES = [
     for prefix, routes in _routers()
     for route in routes
     if isinstance(route, APIRoute)
-    for method in sorted(route.methods)
+    for method in sorted(route.methods or ())
 ]
 
 Ask = Callable[..., httpx.Response]

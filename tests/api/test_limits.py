@@ -56,11 +56,9 @@ def with_spec(**spec: Any) -> dict[str, Any]:
 
 def in_grid(*sizes: int) -> dict[str, Any]:
     """A grid of so many configurations."""
-    names = ("learning_rate", "weight_decay", "dropout", "momentum")
-    return {
-        "kind": "q2",
-        "spec": {"grid": {n: NUMBERS[:size] for n, size in zip(names, sizes, strict=False)}},
-    }
+    names = ("learning_rate", "weight_decay", "dropout")
+    lists = {name: NUMBERS[:size] for name, size in zip(names, sizes, strict=True)}
+    return {"kind": "q2", "spec": {"grid": {"conv_layers": [1], **lists}}}
 
 
 # A request at a bound, the one above it, and where that is told.
@@ -180,11 +178,11 @@ def test_strings_hold_no_control_characters(shared: Service, character: str) -> 
 
 
 @pytest.mark.parametrize("path", ["/v1/jobs", "/v1/models", "runs", "artifacts"])
-def test_items_of_a_page(shared: Service, path: str) -> None:
+def test_items_of_a_page(service: Service, path: str) -> None:
     if not path.startswith("/"):
-        path = f"{shared.submit()['links']['self']}/{path}"
-    assert shared.client.get(path, params={"limit": 200}).status_code == 200
-    answer = shared.client.get(path, params={"limit": 201})
+        path = f"{service.submit()['links']['self']}/{path}"
+    assert service.client.get(path, params={"limit": 200}).status_code == 200
+    answer = service.client.get(path, params={"limit": 201})
     problem(answer, 422, "invalid")
     assert pointers(answer) == ["?limit"]
 

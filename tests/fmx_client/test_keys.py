@@ -98,7 +98,7 @@ def answering(answer: Callable[[BaseHTTPRequestHandler], None]) -> Generator[str
         def do_GET(self) -> None:
             answer(self)
 
-        def log_message(self, *_: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
             """Says nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

@@ -100,7 +100,7 @@ def test_what_has_no_owner_is_no_strangers(db: Database) -> None:
     for viewer in (ADA, STRANGER):
         with pytest.raises(NotFoundError):
             jobs.require_job(View(db, viewer), job_id)
-        assert jobs.list_jobs(View(db, viewer)).items == ()
+        assert len(jobs.list_jobs(View(db, viewer)).items) == 0
     assert jobs.require_job(View(db, EVERYONE), job_id).owner is None
 
 

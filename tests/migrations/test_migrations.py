@@ -6,12 +6,14 @@ import sys
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from services import ROOT
 from sqlalchemy import Connection, Engine, NullPool, create_engine, inspect, text
+from sqlalchemy.engine.interfaces import ReflectedIndex
 from sqlmodel import SQLModel
 
 from fmx_ml.requests import parse_request
@@ -53,11 +55,17 @@ def shape_of(engine: Engine) -> dict[str, object]:
             [(c["name"], str(c["type"]), c["nullable"]) for c in found.get_columns(table)],
             found.get_pk_constraint(table),
             sorted(found.get_foreign_keys(table), key=lambda key: key["name"] or ""),
-            sorted(found.get_indexes(table), key=lambda index: index["name"] or ""),
+            sorted(map(plain, found.get_indexes(table)), key=lambda index: index["name"] or ""),
             sorted(found.get_unique_constraints(table), key=lambda key: key["name"] or ""),
         )
         for table in found.get_table_names()
     }
+
+
+def plain(index: ReflectedIndex) -> dict[str, Any]:
+    """An index with the condition of its rows as text, which can be compared."""
+    options = index.get("dialect_options", {})
+    return {**index, "dialect_options": {name: str(value) for name, value in options.items()}}
 
 
 def submit(url: str) -> str:
