@@ -9,13 +9,14 @@ from fastapi import Depends, Path, Request
 
 from api import examples
 from api.json_body import read_json
+from api.permissions import grant_of
 from api.pointers import ErrorItem
 from api.problems import invalid
 from api.queries import Query
 from api.services import Services
 from fmx_store.blobs import BlobStore
-from fmx_store.database import Database
 from fmx_store.settings import Settings
+from fmx_store.viewers import View
 
 
 async def get_services(request: Request) -> Services:
@@ -26,8 +27,9 @@ async def get_app_settings(request: Request) -> Settings:
     return request.app.state.services.settings
 
 
-async def get_db(request: Request) -> Database:
-    return request.app.state.services.db
+async def get_view(request: Request) -> View:
+    services: Services = request.app.state.services
+    return services.view(grant_of(request.scope).viewer)
 
 
 async def get_blobs(request: Request) -> BlobStore:
@@ -36,7 +38,8 @@ async def get_blobs(request: Request) -> BlobStore:
 
 App = Annotated[Services, Depends(get_services)]
 AppSettings = Annotated[Settings, Depends(get_app_settings)]
-Db = Annotated[Database, Depends(get_db)]
+Db = Annotated[View, Depends(get_view)]
+"""The record, as far as whoever asks may see it."""
 Blobs = Annotated[BlobStore, Depends(get_blobs)]
 
 
@@ -51,6 +54,13 @@ JobJson = Annotated[Any, Depends(_job_json)]
 JobId = Annotated[str, Path(description="A job's id.", examples=[examples.JOB_ID])]
 RunId = Annotated[str, Path(description="A run's id.", examples=[examples.RUN_ID])]
 ModelId = Annotated[str, Path(description="A model's id.", examples=[examples.MODEL_ID])]
+
+
+async def permit(request: Request) -> None:
+    """Raises ProblemError where the sender's key does not do for the route, or not now."""
+    services: Services = request.app.state.services
+    endpoint = request.scope["endpoint"]
+    services.doorman.permit(request.scope, grant_of(request.scope), endpoint.__name__)
 
 
 async def refuse_odd_query(request: Request) -> None:

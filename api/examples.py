@@ -340,7 +340,7 @@ READINESS: dict[str, Any] = {
     "status": "ok",
     "checks": {
         name: {"ok": True, "detail": "works"}
-        for name in ("database", "broker", "storage", "migrations")
+        for name in ("database", "broker", "storage", "migrations", "disk")
     },
     "engine": "kernel, compiled by c++ when first needed",
 }

@@ -1,5 +1,6 @@
 """The OpenAPI document: what FastAPI can't see by itself, because bodies are parsed here."""
 
+import re
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -10,6 +11,7 @@ from pydantic import BaseModel
 from api import examples, problems
 from api.inference.schemas import InferRequest
 from api.json_body import JSON_TYPE
+from api.permissions import OPEN_PATHS, permission_of
 from api.predict.uploads import FIELD, FORM_TYPE
 from api.queries import PredictRequest
 from api.schemas import ProblemBody
@@ -19,6 +21,12 @@ Responses = dict[int | str, dict[str, Any]]
 
 _REF = "#/components/schemas/{model}"
 _ANY_PATH = (500, 503)  # what each path can answer
+_OF_KEYS = (401, 403, 429)  # and where keys are needed
+
+KEY_SCHEME = "key"
+_KEYS = (
+    "A key, as `fmx admin keys create` makes it. Needed unless the server is this machine's own."
+)
 
 # FastAPI leaves out every member of a document that is null. Examples of answers have such members,
 # so their names go in and they are put in their places afterwards.
@@ -31,6 +39,9 @@ A **job** is a submitted spec, a **run** one training in it, a **model** what a 
 error is a problem body (RFC 9457) whose `errors` point to the places in the request."""
 
 _HEADERS: dict[int, dict[str, str]] = {
+    401: {"WWW-Authenticate": "Bearer."},
+    429: {"Retry-After": "Seconds."},
+    507: {"Retry-After": "Seconds."},
     503: {"Retry-After": "Seconds."},
 }
 
@@ -141,10 +152,27 @@ def install(app: FastAPI) -> None:
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
             for model in (ProblemBody, PredictRequest, InferRequest, *REQUESTS.values()):
                 _add_schema(schemas, model)
+            _declare_keys(document)
             document = app.openapi_schema = _unshelve(document)
         return document
 
     app.openapi = make
+
+
+def _declare_keys(document: dict[str, Any]) -> None:
+    """Says of each operation which scope of a key it needs, where keys are needed at all."""
+    scheme = {"type": "http", "scheme": "bearer", "description": _KEYS}
+    document["components"]["securitySchemes"] = {KEY_SCHEME: scheme}
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            name = operation["operationId"].removesuffix(
+                re.sub(r"\W", "_", f"{path}") + f"_{method}"
+            )
+            scope = permission_of(name).scope
+            scopes = [] if scope is None else [str(scope)]
+            is_open = [{}] if path in OPEN_PATHS else []
+            operation["security"] = [{KEY_SCHEME: scopes}, *is_open]
+            operation["responses"] |= {str(k): v for k, v in problem_responses(*_OF_KEYS).items()}
 
 
 def _unshelve(value: Any) -> Any:

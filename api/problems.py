@@ -25,16 +25,21 @@ from fmx_store.errors import (
     IdempotencyError,
     LimitError,
     NamedRunError,
+    NoRoomError,
     NotFoundError,
+    QuotaError,
 )
 
 MEDIA_TYPE = "application/problem+json"
 INFERENCE_PATHS = "/v2"  # whose protocol wants an error's text in a member of this name
 RETRY_SECONDS = 2  # a database that restarts is back in about this time
+ROOM_SECONDS = 10  # a place in a queue, or on a disk, takes longer to come
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _DISK_FULL_SQLSTATE = "53100"  # PostgreSQL: disk_full
 _MISSING_SQLSTATES = {"42P01", "42703"}  # undefined_table, undefined_column: not migrated yet
+
+_LATER = {"Retry-After": str(ROOM_SECONDS)}
 
 _log = logging.getLogger(__name__)
 
@@ -80,8 +85,14 @@ def invalid(errors: Sequence[ErrorItem]) -> ProblemError:
 def _database(error: DBAPIError) -> Problem:
     full = "disk is full" in str(error.orig)
     if full or getattr(error.orig, "sqlstate", None) == _DISK_FULL_SQLSTATE:
-        return Problem(507, "disk_full", "there is no room to record this")
+        return Problem(507, "disk_full", "there is no room to record this", headers=_LATER)
     return _UNREACHABLE
+
+
+def _quota(error: QuotaError) -> Problem:
+    """Runs that wait become fewer by themselves; files do where somebody deletes jobs."""
+    status = 429 if error.what == "queued runs" else 507
+    return Problem(status, error.code, str(error), headers=_LATER)
 
 
 def _program(error: ProgrammingError) -> Problem:
@@ -118,6 +129,8 @@ TABLE: dict[type[Exception], Callable[[Any], Problem]] = {
     ),
     MisfitError: lambda e: _invalid([ErrorItem(spec_pointer(e.field), "does_not_fit", e.message)]),
     LimitError: lambda e: Problem(422, e.code, str(e), [ErrorItem("/spec", e.code, str(e))]),
+    QuotaError: _quota,
+    NoRoomError: lambda e: Problem(507, e.code, str(e), headers=_LATER),
     CursorError: lambda e: _invalid([ErrorItem("?cursor", e.code, "no list gave this cursor")]),
     BlobError: lambda e: Problem(500, e.code, "a stored file is missing or damaged"),
     OperationalError: _database,

@@ -8,10 +8,16 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from sqlalchemy.exc import SQLAlchemyError
 
+from api.services import Services
 from fmx_store.settings import Settings
 
+KEYS_SECONDS = 5.0  # for a look whether there are keys
 STOP_SECONDS = 3  # for answers that are on their way when the server is told to stop
+
+
+_FIRST_KEY = "fmx admin keys create --owner NAME --scope read --scope submit --scope predict"
 
 
 class Server(uvicorn.Server):
@@ -39,10 +45,11 @@ class Server(uvicorn.Server):
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begins to listen, and says where."""
+        """Begins to listen, and says where, and who is let in."""
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
-        print(f"fmx listens on {self.url}", flush=True)  # noqa: T201 - for whoever started it
+        keys = await describe_keys(self._app.state.services)
+        print(f"fmx listens on {self.url}\n{keys}", flush=True)  # noqa: T201 - for whoever started it
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """Begins to stop; a second SIGINT stops at once."""
@@ -55,6 +62,19 @@ class Server(uvicorn.Server):
         self.should_exit = True
         if self._loop is not None and self.started and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._app.state.services.stop_waiting)
+
+
+async def describe_keys(services: Services) -> str:
+    """Who is let in, on a line for the operator."""
+    settings = services.settings
+    if not settings.needs_keys:
+        return "keys are off: whoever reaches this address may do everything"
+    try:
+        has_key = await asyncio.wait_for(asyncio.to_thread(services.has_live_key), KEYS_SECONDS)
+    except (TimeoutError, SQLAlchemyError):  # the record may be up later
+        has_key = True
+    needed = "keys are needed"
+    return needed if has_key else f"{needed}, and there is none yet: {_FIRST_KEY}"
 
 
 def log_config(level: str) -> dict[str, Any]:

@@ -49,6 +49,7 @@ class AsyncClient:
         self,
         base_url: str | None = None,
         *,
+        api_key: str | None = None,
         retries: int = 3,
         on_retry: Callable[[FmxClientError, float], None] | None = None,
         headers: Mapping[str, str] | None = None,
@@ -57,7 +58,7 @@ class AsyncClient:
         """Nothing is sent yet; the arguments are those of `Client`."""
         url = find_url(base_url)
         self.wire = Wire(url, retries=retries, on_retry=on_retry)
-        self._http = httpx.AsyncClient(transport=transport, **http_options(url, headers))
+        self._http = httpx.AsyncClient(transport=transport, **http_options(url, api_key, headers))
 
     @property
     def base_url(self) -> str:

@@ -20,6 +20,7 @@ from fmx_client.errors import (
     ConflictError,
     ConnectionFailedError,
     FmxClientError,
+    NoRoomError,
     ProblemError,
     UnavailableError,
     UnexpectedAnswerError,
@@ -273,7 +274,7 @@ def _may_resend(call: Call, error: FmxClientError, sends: int) -> bool:
             return call.idempotent or not error.sent
         case UnavailableError():
             patient = error.retry_after is not None or call.patience_seconds is not None
-            return call.idempotent and patient and error.status != 507  # noqa: PLR2004 - disk full
+            return call.idempotent and patient and not isinstance(error, NoRoomError)
         case ConflictError():
             # An earlier sending of this very request is still being worked on.
             return error.code == "in_flight" and sends > 1

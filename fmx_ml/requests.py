@@ -141,6 +141,11 @@ def named_runs(request: JobRequest) -> dict[str, str]:
     return dict(require_question(request.kind).references(request.spec))
 
 
+def count_fewest(request: JobRequest) -> int:
+    """The runs that a request needs at least: what is too many need not be planned."""
+    return require_question(request.kind).fewest(request.spec)
+
+
 def plan(request: JobRequest, references: References | None = None) -> tuple[PlannedRun, ...]:
     """The runs that a request needs, each named once, after the runs that it needs.
 

@@ -4,7 +4,6 @@ A blob's row comes before its bytes and its bytes go before its row. A pin keeps
 until the attempt that staged it commits or ends.
 """
 
-import mimetypes
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -22,6 +21,7 @@ from fmx_store.pages import Page, decode_path, make_page
 from fmx_store.states import Role
 from fmx_store.tables import Artifact, Blob, Job, Pin, Run, now
 from fmx_store.texts import is_storable
+from fmx_store.viewers import Record, only_seen
 
 STAGE_TRIES = 5  # a blob's row may come or go between our look and our pin
 COLLECT_AT_ONCE = 100  # blobs in one transaction
@@ -44,10 +44,8 @@ _MEDIA_TYPES = {
 
 
 def media_type_of(path: str) -> str:
-    """The media type that a file's ending stands for."""
-    suffix = Path(path).suffix
-    guess = mimetypes.guess_type(path)[0]
-    return _MEDIA_TYPES.get(suffix) or guess or "application/octet-stream"
+    """The media type that a file's ending stands for, whatever this machine has other ones for."""
+    return _MEDIA_TYPES.get(Path(path).suffix, "application/octet-stream")
 
 
 def stage(
@@ -95,16 +93,16 @@ def _pin_once(session: Session, run: Run, sizes: Mapping[str, int]) -> None:
         session.add(Pin(sha256=sha256, run_id=run.id, attempt=run.attempt))
 
 
-def list_artifacts(db: Database, job_id: str) -> Sequence[Artifact]:
+def list_artifacts(db: Record, job_id: str) -> Sequence[Artifact]:
     """The job's artifacts by path. Raises NotFoundError where there is no such job."""
     with db.read() as session:
-        _require_job(session, job_id)
+        _require_job(db, session, job_id)
         query = select(Artifact).where(Artifact.job_id == job_id)
         return session.exec(query.order_by(_by_path(db))).all()
 
 
 def page_artifacts(
-    db: Database, job_id: str, *, limit: int, cursor: str | None = None
+    db: Record, job_id: str, *, limit: int, cursor: str | None = None
 ) -> Page[tuple[Artifact, str | None]]:
     """Some of the job's artifacts by path, each with the name of the training that left it.
 
@@ -121,7 +119,7 @@ def page_artifacts(
     if cursor is not None:
         query = query.where(by_path > decode_path(cursor))
     with db.read() as session:
-        _require_job(session, job_id)
+        _require_job(db, session, job_id)
         found = [
             (artifact, name if role is Role.TRAINING else None)
             for artifact, name, role in session.exec(query)
@@ -129,22 +127,25 @@ def page_artifacts(
     return make_page(found, limit, lambda item: item[0].path)
 
 
-def _require_job(session: Session, job_id: str) -> None:
-    known = select(Job.id).where(Job.id == job_id)
+def _require_job(record: Record, session: Session, job_id: str) -> None:
+    known = select(Job.id).where(Job.id == job_id, *only_seen(record, col(Job.owner)))
     if not is_id(job_id) or session.exec(known).first() is None:
         raise NotFoundError("job", job_id)
 
 
-def _by_path(db: Database) -> ColumnElement[str]:
+def _by_path(db: Record) -> ColumnElement[str]:
     """Paths by their bytes: databases order text by rules of their own, if they are not told."""
     return collate(col(Artifact.path), "BINARY" if db.is_sqlite else "C")
 
 
-def require_artifact(db: Database, job_id: str, path: str) -> Artifact:
+def require_artifact(db: Record, job_id: str, path: str) -> Artifact:
     """One artifact of a job. Raises NotFoundError."""
+    query = select(Artifact).join(Job, col(Job.id) == col(Artifact.job_id))
+    query = query.where(Artifact.job_id == job_id, Artifact.path == path)
     with db.read() as session:
         named = is_id(job_id) and is_storable(path)
-        artifact = session.get(Artifact, (job_id, path)) if named else None
+        shown = query.where(*only_seen(db, col(Job.owner)))
+        artifact = session.exec(shown).first() if named else None
     if artifact is None:
         raise NotFoundError("artifact", path)
     return artifact

@@ -328,6 +328,7 @@ def _succeed(session: Session, job: Job, run: Run, outcome: Success) -> None:
             Model(
                 run_id=run.id,
                 job_id=job.id,
+                owner=job.owner,
                 kind=job.kind,
                 run_name=run.name,
                 dataset=job.spec["dataset"],

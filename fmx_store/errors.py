@@ -6,6 +6,8 @@ StoreError
 │   ├── TransitionError    illegal_transition
 │   └── IdempotencyError   idempotency_mismatch
 ├── LimitError             limit_exceeded
+├── QuotaError             quota_exceeded
+├── NoRoomError            disk_full
 ├── NamedRunError
 │   ├── UnknownRunError    unknown_run
 │   └── UnfinishedRunError not_finished
@@ -67,6 +69,25 @@ class LimitError(StoreError):
     def __init__(self, what: str, asked: int, allowed: int) -> None:
         self.what, self.asked, self.allowed = what, asked, allowed
         super().__init__(f"{asked} {what} asked for, {allowed} allowed")
+
+
+class QuotaError(StoreError):
+    """There is no place for more of something: of an owner's, or of all together."""
+
+    code = "quota_exceeded"
+
+    def __init__(self, what: str, owner: str | None, used: int, asked: int, allowed: int) -> None:
+        self.what, self.owner = what, owner
+        self.used, self.asked, self.allowed = used, asked, allowed
+        whose = "" if owner is None else f" of {owner}'s"
+        more = f", {asked:,} more asked for" if asked else ""
+        super().__init__(f"{what}{whose}: {used:,} used{more}, {allowed:,} allowed")
+
+
+class NoRoomError(StoreError):
+    """The disk is too full to take anything in."""
+
+    code = "disk_full"
 
 
 class NamedRunError(StoreError):

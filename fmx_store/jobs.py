@@ -1,4 +1,7 @@
-"""Jobs: submit, find, list, cancel, retry, delete. Each function is one transaction."""
+"""Jobs: submit, find, list, cancel, retry, delete. Each function is one transaction.
+
+What a record does not show its viewer is not found in it.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +21,7 @@ from fmx_store.states import ACTIVE, ENDED, Role, State
 from fmx_store.submissions import Submission, record
 from fmx_store.tables import Artifact, Idempotency, Job, JobTag, Run, RunNeed, table_of
 from fmx_store.texts import is_storable
+from fmx_store.viewers import Record, only_seen, shows
 
 _JOB, _TAG = table_of(Job), table_of(JobTag)
 
@@ -38,31 +42,38 @@ def submit(
     return Submitted(require_job(db, recorded.job_id), recorded.replayed)
 
 
-def _require(session: Session, job_id: str) -> Job:
+def _require(record: Record, session: Session, job_id: str) -> Job:
     job = session.get(Job, job_id) if is_id(job_id) else None
-    if job is None:
+    if job is None or not shows(record, job.owner):
         raise NotFoundError("job", job_id)
     return job
 
 
-def require_job(db: Database, job_id: str) -> Job:
+def _lock(record: Record, session: Session, job_id: str) -> Job:
+    job = lock_job(session, job_id)
+    if not shows(record, job.owner):
+        raise NotFoundError("job", job_id)
+    return job
+
+
+def require_job(db: Record, job_id: str) -> Job:
     """The job. Raises NotFoundError."""
     with db.read() as session:
-        return _require(session, job_id)
+        return _require(db, session, job_id)
 
 
-def list_runs(db: Database, job_id: str) -> list[Run]:
+def list_runs(db: Record, job_id: str) -> list[Run]:
     """The job's trainings and, last, its collation. Raises NotFoundError."""
     with db.read() as session:
-        job = _require(session, job_id)
+        job = _require(db, session, job_id)
         query = select(Run).where(Run.job_id == job.id).order_by(col(Run.position))
         return list(session.exec(query))
 
 
-def page_runs(db: Database, job_id: str, *, limit: int, cursor: str | None = None) -> Page[Run]:
+def page_runs(db: Record, job_id: str, *, limit: int, cursor: str | None = None) -> Page[Run]:
     """Some of the job's trainings, in the plan's order. Raises NotFoundError, CursorError."""
     with db.read() as session:
-        job = _require(session, job_id)
+        job = _require(db, session, job_id)
         query = select(Run).where(Run.job_id == job.id, Run.role == Role.TRAINING)
         if cursor is not None:
             last = select(Run.position).where(Run.id == decode_cursor(cursor), Run.job_id == job.id)
@@ -74,17 +85,19 @@ def page_runs(db: Database, job_id: str, *, limit: int, cursor: str | None = Non
     return make_page(found, limit, lambda run: run.id)
 
 
-def require_run(db: Database, run_id: str) -> Run:
+def require_run(db: Record, run_id: str) -> Run:
     """The training run. Raises NotFoundError, for a collation too."""
+    query = select(Run).join(Job, col(Job.id) == col(Run.job_id)).where(Run.id == run_id)
+    query = query.where(Run.role == Role.TRAINING, *only_seen(db, col(Job.owner)))
     with db.read() as session:
-        run = session.get(Run, run_id) if is_id(run_id) else None
-    if run is None or run.role is not Role.TRAINING:
+        run = session.exec(query).first() if is_id(run_id) else None
+    if run is None:
         raise NotFoundError("run", run_id)
     return run
 
 
 def list_jobs(
-    db: Database,
+    db: Record,
     *,
     kind: str | None = None,
     state: State | None = None,
@@ -95,7 +108,7 @@ def list_jobs(
     """Jobs, newest first, that match every filter given. Raises CursorError."""
     if not is_storable(f"{kind}{tag}"):
         return Page((), None)
-    query = HEADS.order_by(_JOB.c.id.desc()).limit(limit + 1)
+    query = HEADS.where(*only_seen(db, _JOB.c.owner)).order_by(_JOB.c.id.desc()).limit(limit + 1)
     if kind is not None:
         query = query.where(_JOB.c.kind == kind)
     if state is not None:
@@ -121,13 +134,13 @@ def _with_tag(query: Select[Any], tag: str, *, is_only_filter: bool) -> Select[A
     return query.where(_JOB.c.id.in_(select(JobTag.job_id).where(JobTag.tag == tag)))
 
 
-def cancel(db: Database, job_id: str) -> Job:
+def cancel(db: Record, job_id: str) -> Job:
     """Cancels a job; again, while it is being cancelled, changes nothing.
 
     Raises NotFoundError, ConflictError where the job has ended.
     """
     with db.write() as session:
-        job = lock_job(session, job_id)
+        job = _lock(db, session, job_id)
         if job.state in ENDED:
             raise ConflictError(f"job {job_id} has already {job.state}")
         if job.state is not State.CANCELLING:
@@ -135,13 +148,13 @@ def cancel(db: Database, job_id: str) -> Job:
         return job
 
 
-def retry(db: Database, job_id: str) -> Job:
+def retry(db: Record, job_id: str) -> Job:
     """Queues again what did not succeed, and the job's collation.
 
     Raises NotFoundError, ConflictError where the job has not failed or been cancelled.
     """
     with db.write() as session:
-        job = lock_job(session, job_id)
+        job = _lock(db, session, job_id)
         if job.state not in {State.FAILED, State.CANCELLED}:
             raise ConflictError(
                 f"job {job_id} is {job.state}: only a failed or cancelled one retries"
@@ -173,13 +186,13 @@ def _count_unmet(session: Session, job: Job) -> dict[str, int]:
     return dict(session.exec(needed).all())
 
 
-def remove(db: Database, job_id: str) -> set[str]:
+def remove(db: Record, job_id: str) -> set[str]:
     """Deletes a job and all its rows; answers the sha256 of the files it had.
 
     Raises NotFoundError, ConflictError while a worker holds one of its runs.
     """
     with db.write() as session:
-        job = lock_job(session, job_id)
+        job = _lock(db, session, job_id)
         if job.state in ACTIVE:
             raise ConflictError(f"job {job_id} is {job.state}: cancel it first")
         files = set(session.exec(select(Artifact.sha256).where(Artifact.job_id == job_id)))

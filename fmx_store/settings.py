@@ -5,8 +5,9 @@ import logging
 import os
 import re
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, field_validator, model_validator
@@ -14,14 +15,34 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from fmx_ml.specs import (
+    MAX_BATCH_SIZE,
+    MAX_EPOCHS,
+    MAX_NAME_LENGTH,
+    MAX_TAGS,
+    MAX_TIME_LIMIT_SECONDS,
+)
+
 MEBIBYTE = 1024 * 1024
 
 _BROKERS = {"redis", "rediss", "redis+socket"}
-# The client's server, the revision that a manifest names, what tests may not go without.
-_READ_ELSEWHERE = {"FMX_URL", "FMX_REVISION", "FMX_REQUIRE_SERVICES"}
+# The client's server and key, the revision that a manifest names, what tests may not go without.
+_READ_ELSEWHERE = {"FMX_URL", "FMX_API_KEY", "FMX_REVISION", "FMX_REQUIRE_SERVICES"}
 _POSTGRES = re.compile(r"^postgres(ql)?://")
 
 _log = logging.getLogger(__name__)
+
+
+class Rates(NamedTuple):
+    """What a client may ask for; None: as much as it likes."""
+
+    requests_per_second: int | None
+    submits_per_minute: int | None
+    predicts_per_second: int | None
+
+
+DEFAULT_RATES = Rates(2000, 600, 1000)
+_RATE = "0: no limit; empty: {} where keys are needed, no limit where they are off."
 
 
 class Settings(BaseSettings):
@@ -35,6 +56,14 @@ class Settings(BaseSettings):
     )
 
     host: str = Field(default="127.0.0.1", description="Address the server binds to.")
+    keys: Literal["auto", "required", "off"] = Field(
+        default="auto",
+        description="API keys; auto: required where other machines reach the server.",
+    )
+    trust_network: bool = Field(
+        default=False,
+        description="Let whoever reaches the server do everything: keys off on any address.",
+    )
     port: int = Field(default=8000, ge=0, le=65_535, description="Port; 0 takes a free one.")
     data_dir: Path = Field(
         default=Path(".fmx"), description="Database, broker, artifacts and cache of one machine."
@@ -74,6 +103,12 @@ class Settings(BaseSettings):
         description="Most runs of a job trained together; empty: as many as pay on this device.",
     )
 
+    worker_memory_bytes: int | None = Field(
+        default=None,
+        ge=256 * MEBIBYTE,
+        description="Of one training's processes; above it the run has failed. Empty: no limit.",
+    )
+
     heartbeat_seconds: float = Field(default=2.0, gt=0, description="Between renewals of a lease.")
     lease_seconds: float = Field(
         default=10.0, gt=0, description="Silence after which a run is taken from its worker."
@@ -92,6 +127,37 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(default=256 * 1024, ge=1, description="Of a JSON body.")
     max_json_depth: int = Field(default=32, ge=1)
     max_runs_per_job: int = Field(default=1000, ge=1)
+    max_name_length: int = Field(default=MAX_NAME_LENGTH, ge=1, le=MAX_NAME_LENGTH)
+    max_tags: int = Field(default=MAX_TAGS, ge=0, le=MAX_TAGS, description="Of a job.")
+    max_epochs: int = Field(
+        default=MAX_EPOCHS, ge=1, le=MAX_EPOCHS, description="Of a training, as a spec asks for."
+    )
+    max_batch_size: int = Field(
+        default=MAX_BATCH_SIZE, ge=1, le=MAX_BATCH_SIZE, description="As a spec asks for."
+    )
+    max_time_limit_seconds: int = Field(
+        default=MAX_TIME_LIMIT_SECONDS, ge=1, le=MAX_TIME_LIMIT_SECONDS, description="Of a job."
+    )
+    default_time_limit_seconds: int | None = Field(
+        default=None, ge=1, description="Of a job that asks for none; empty: it has none."
+    )
+    max_queued_runs: int = Field(
+        default=100_000, ge=0, description="Trainings that wait, in all. 0: any number."
+    )
+    max_queued_runs_per_owner: int = Field(
+        default=20_000, ge=0, description="Trainings of a key's owner that wait. 0: any number."
+    )
+    max_stored_bytes: int = Field(
+        default=0, ge=0, description="Stored files above which no job is taken. 0: any number."
+    )
+    max_stored_bytes_per_owner: int = Field(
+        default=0, ge=0, description="Likewise, of the jobs of a key's owner. 0: any number."
+    )
+    min_free_bytes: int = Field(
+        default=200 * MEBIBYTE,
+        ge=0,
+        description="Room on the disk below which no job is taken and no run begun. 0: not looked.",
+    )
     max_page: int = Field(default=200, ge=1, description="Items of a list page.")
     max_wait_seconds: int = Field(default=60, ge=0, description="Of a long poll.")
     max_picture_bytes: int = Field(default=10 * MEBIBYTE, ge=1)
@@ -106,6 +172,24 @@ class Settings(BaseSettings):
     max_loaded_models: int = Field(default=16, ge=1, description="Least recently used ones leave.")
     max_waiting_pictures: int = Field(
         default=4096, ge=1, description="Of a model's queue; more are refused until it is shorter."
+    )
+    rate_requests_per_second: int | None = Field(
+        default=None,
+        ge=0,
+        description=f"Of a client. {_RATE.format(DEFAULT_RATES.requests_per_second)}",
+    )
+    rate_submits_per_minute: int | None = Field(
+        default=None,
+        ge=0,
+        description=f"Of a client. {_RATE.format(DEFAULT_RATES.submits_per_minute)}",
+    )
+    rate_predicts_per_second: int | None = Field(
+        default=None,
+        ge=0,
+        description=f"Of a client. {_RATE.format(DEFAULT_RATES.predicts_per_second)}",
+    )
+    rate_bad_keys_per_minute: int = Field(
+        default=30, ge=0, description="Of an address, before its unknown keys wait. 0: any number."
     )
     predict_threads: int = Field(default=1, ge=1, description="Threads of one ONNX session.")
 
@@ -143,6 +227,37 @@ class Settings(BaseSettings):
             raise ValueError("lease_seconds must be twice heartbeat_seconds at least")
         return self
 
+    @model_validator(mode="after")
+    def _limits_agree(self) -> Self:
+        if (self.default_time_limit_seconds or 0) > self.max_time_limit_seconds:
+            raise ValueError("default_time_limit_seconds is above max_time_limit_seconds")
+        return self
+
+    @model_validator(mode="after")
+    def _is_not_open_by_accident(self) -> Self:
+        if self.keys == "off" and not (self.trust_network or is_loopback(self.host)):
+            raise ValueError(
+                f"keys are off and the address is {self.host}: whoever reaches it may do "
+                "everything; if that is meant, set FMX_TRUST_NETWORK=1 too"
+            )
+        return self
+
+    @property
+    def needs_keys(self) -> bool:
+        """Whether nobody comes in without a key."""
+        return self.keys == "required" or (self.keys == "auto" and not is_loopback(self.host))
+
+    @property
+    def rates(self) -> Rates:
+        """What a client may ask for; where keys are off, only what was set counts."""
+        given = (
+            self.rate_requests_per_second,
+            self.rate_submits_per_minute,
+            self.rate_predicts_per_second,
+        )
+        usual = DEFAULT_RATES if self.needs_keys else (None, None, None)
+        return Rates(*(u if g is None else g or None for g, u in zip(given, usual, strict=True)))
+
     @property
     def database(self) -> str:
         """The database's URL, with the driver that is installed."""
@@ -172,6 +287,16 @@ class Settings(BaseSettings):
     def scratch_dir(self) -> Path:
         """Where trainings write before anything is published."""
         return self.data_dir / "scratch"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address can be reached from its own machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _is_database(text: str) -> bool:

@@ -75,6 +75,12 @@ class Attempt:
         seconds = self.claim.job.time_limit_seconds
         return Failure(Reason.TIME_LIMIT, "time_limit", f"the job's {seconds} seconds are over")
 
+    def memory_is_over(self) -> Failure:
+        """The ending of a run whose training took too much memory."""
+        limit = self._context.settings.worker_memory_bytes or 0
+        said = f"the training took more than the {limit:,} bytes that a worker's may"
+        return Failure(Reason.OUT_OF_MEMORY, "out_of_memory", said)
+
     def judge(self, halt: Halt | None, how_it_ended: str) -> Ending:
         """The ending that follows from why the trainer was stopped, and from its last message."""
         match halt, self.last:
@@ -84,6 +90,8 @@ class Attempt:
                 ending = self.time_is_over()
             case _, Done() as done:
                 ending = done
+            case Halt.MEMORY_LIMIT, _:
+                ending = self.memory_is_over()
             case None, Failed() as failed:
                 ending = failure_told(failed)
             case None, None:

@@ -26,6 +26,7 @@ class Halt(Enum):
     CANCELLED = auto()
     TIME_LIMIT = auto()
     WORKER_STOPS = auto()
+    MEMORY_LIMIT = auto()
 
 
 @dataclass(frozen=True)

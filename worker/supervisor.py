@@ -4,6 +4,7 @@ Ends of a run, and what is written of them, each as soon as it has come:
 
     done                        succeeded, with its files (a job being cancelled: cancelled)
     failed                      failed, with the error's reason and its log
+    too much memory             failed; of a pack, a crash of each, so that they train alone next
     cancelled, time limit       the group gets SIGTERM, then SIGKILL; cancelled or failed, with log
     the worker stops            likewise; handed back to the queue
     no last message             a crash: back to the queue, or failed after too many
@@ -31,6 +32,8 @@ from worker.scratch import last_words, open_scratch
 from worker.trainers import Trainers
 
 TICK_SECONDS = 0.1  # between two looks at what may end a run
+_TOO_MUCH = "the training process took more memory than a worker's may"
+
 GRACE_SECONDS = 1.5  # a worker that stops still waits so long for a database that is away
 
 _log = logging.getLogger(__name__)
@@ -149,6 +152,11 @@ class Crew:
                     return None
             self._recorder.check()
             self._drop_lost(child)
+            if self._is_over_memory(child):
+                child.kill()
+                if len(self._attempts) > 1:  # whose memory it was is found out when each is alone
+                    return _TOO_MUCH
+                self._halt = Halt.MEMORY_LIMIT
             self._look_for_halt(child)
             if ready is not None and not ready.is_over:
                 ready.end(ready.judge(self._halt, ""))
@@ -165,6 +173,10 @@ class Crew:
             if attempt.is_lost and not attempt.is_over:
                 attempt.lose()
                 child.instruct(Drop(place=place))
+
+    def _is_over_memory(self, child: Child) -> bool:
+        limit = self._context.settings.worker_memory_bytes
+        return limit is not None and self._halt is None and child.group_bytes() > limit
 
     def _look_for_halt(self, child: Child) -> None:
         if self._halt is not None:

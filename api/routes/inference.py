@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from anyio import to_thread
 from fastapi import APIRouter, Depends, FastAPI, Path, Request, Response
 
-from api.dependencies import App, ModelId
+from api.dependencies import App, Db, ModelId
 from api.inference import examples
 from api.inference.answers import (
     BINARY_TYPE,
@@ -112,8 +112,8 @@ async def get_server_readiness(services: App) -> ServerReadiness:
     summary="Tell what a model takes and gives",
     responses={**answer(200, examples.MODEL), **problem_responses(404, 422)},
 )
-async def get_tensors(model_id: ModelId, services: App) -> ModelMetadata:
-    card = (await services.roster.require(model_id)).card
+async def get_tensors(model_id: ModelId, services: App, db: Db) -> ModelMetadata:
+    card = (await services.roster.require(db, model_id)).card
     shapes = dict(zip(OUTPUTS, ([-1, card.num_classes], [-1]), strict=True))
     types = dict(zip(OUTPUTS, ("FP32", "BYTES"), strict=True))
     taken = TensorMetadata(
@@ -137,8 +137,8 @@ async def get_tensors(model_id: ModelId, services: App) -> ModelMetadata:
         **problem_responses(404, 422),
     },
 )
-async def get_model_readiness(model_id: ModelId, services: App) -> ModelReadiness:
-    await services.roster.require(model_id)
+async def get_model_readiness(model_id: ModelId, services: App, db: Db) -> ModelReadiness:
+    await services.roster.require(db, model_id)
     return ModelReadiness(name=model_id, ready=True)
 
 
@@ -149,8 +149,8 @@ async def get_model_readiness(model_id: ModelId, services: App) -> ModelReadines
     responses={**answer(200, examples.RESPONSE), **problem_responses(400, 404, 413, 415, 422)},
     openapi_extra=_INFER_BODY,
 )
-async def infer(model_id: ModelId, request: Request, services: App) -> Response:
-    loaded = await services.roster.require(model_id)
+async def infer(model_id: ModelId, request: Request, services: App, db: Db) -> Response:
+    loaded = await services.roster.require(db, model_id)
     parsed = await _receive(request, services)
     probabilities_NK = await loaded.batcher.predict(parsed.images_NHW)
     encoded = encode_answer(model_id, loaded.card, parsed.request, probabilities_NK)

@@ -17,7 +17,7 @@ from api.schemas import JobBody, JobPage, ResultsBody
 from api.shown_jobs import ShownJob, show
 from api.submissions import check_key
 from api.views import job_body, job_etag, job_path
-from fmx_store import artifacts, jobs
+from fmx_store import jobs
 from fmx_store.overviews import require_overview
 from fmx_store.states import ENDED, State
 
@@ -36,19 +36,20 @@ _WAIT_HEADERS = [
     summary="Submit a job",
     responses={
         **answer(202, examples.JOB, description="Recorded; it runs when a worker is free."),
-        **problem_responses(400, 409, 413, 415, 422, 507),
+        **problem_responses(400, 409, 413, 415, 422, 429, 507),
     },
     openapi_extra=job_request_body(),
 )
 async def post_job(
     value: JobJson,
+    db: Db,
     services: App,
     idempotency_key: Annotated[
         str | None,
         Header(alias="Idempotency-Key", description="With the same key a job is recorded once."),
     ] = None,
 ) -> Any:
-    accepted = await services.submissions.submit(value, check_key(idempotency_key))
+    accepted = await services.submissions.submit(value, db.viewer, check_key(idempotency_key))
     headers = {"Idempotent-Replayed": "true"} if accepted.replayed else {}
     return _accepted(accepted.job_id, accepted.shown, headers)
 
@@ -89,14 +90,15 @@ def get_jobs(db: Db, settings: AppSettings, query: Annotated[JobQuery, Query()])
     },
     openapi_extra={"parameters": _WAIT_HEADERS},
 )
-async def get_job(job_id: JobId, request: Request, services: App) -> Any:
+async def get_job(job_id: JobId, request: Request, db: Db, services: App) -> Any:
     known = request.headers.get("if-none-match")
     wait = preferred_wait(request.headers.get("prefer"), services.settings.max_wait_seconds)
     headers: dict[str, str] = {}
     if wait is not None:
+        await services.shown_jobs.require(db.viewer, job_id)
         await _wait_for(services, job_id, wait, known)
         headers["Preference-Applied"] = f"wait={wait}"
-    shown = await services.shown_jobs.show(job_id, known)
+    shown = await services.shown_jobs.show(db.viewer, job_id, known)
     headers["ETag"] = shown.etag
     if shown.content is None:
         return Response(status_code=304, headers=headers)
@@ -144,10 +146,10 @@ def retry_job(job_id: JobId, db: Db) -> Any:
     summary="Delete a job, its models and its files",
     responses={204: {"description": "Deleted."}, **problem_responses(404, 409, 422)},
 )
-def delete_job(job_id: JobId, services: App) -> None:
-    files = jobs.remove(services.db, job_id)
+def delete_job(job_id: JobId, db: Db, services: App) -> None:
+    files = jobs.remove(db, job_id)
     services.roster.forget_job(job_id)
-    artifacts.collect(services.db, services.blobs, files)
+    services.collect(files)
 
 
 @router.get(

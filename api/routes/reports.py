@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from api.conditional import matches
-from api.dependencies import App
+from api.dependencies import App, Db
 from api.openapi import file_answer, header, problem_responses
 from api.queries import ReportQuery
 from api.reports import MEDIA_TYPES, Format, choose_jobs, render_report, tag_report
@@ -30,10 +30,11 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-a
 def get_report(
     form: Annotated[Format, Path(description="html, pdf or md.", examples=["html"])],
     request: Request,
+    db: Db,
     services: App,
     query: Annotated[ReportQuery, Query()],
 ) -> Response:
-    chosen = choose_jobs(services, query.jobs)
+    chosen = choose_jobs(db, query.jobs)
     etag = tag_report(chosen, form)
     headers = {
         "ETag": etag,
@@ -42,5 +43,5 @@ def get_report(
     }
     if matches(etag, request.headers.get("if-none-match")):
         return Response(status_code=304, headers=headers)
-    content = services.reports.get(etag, lambda: render_report(services, chosen, form))
+    content = services.reports.get(etag, lambda: render_report(db, services.blobs, chosen, form))
     return Response(content, 200, headers, MEDIA_TYPES[form])

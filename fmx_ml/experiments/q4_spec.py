@@ -181,10 +181,14 @@ class Q4Spec(CommonSpec):
 
     def count_runs(self) -> int:
         """The runs of a job at most: an encoder that is one of the grid's is counted twice."""
+        return len(self.seeds) + self.count_fewest()
+
+    def count_fewest(self) -> int:
+        """The runs of a job at least: those without an encoder of their own."""
         sweeps = 2 * len(self.fractions)
         own = 1 + sweeps if self.own is not None else 0
         finals = 2 if self.final is not None else 0
-        return len(self.seeds) * (self.grid.count() + 1 + sweeps + own + finals)
+        return len(self.seeds) * (self.grid.count() + sweeps + own + finals)
 
 
 def _require_same_layers(

@@ -118,6 +118,13 @@ class Q5Spec(CommonSpec):
             raise misfit("starts", "the same start is given twice")
         return self
 
+    def count_fewest(self) -> int:
+        """The runs of a job, but for one that is taken from another."""
+        twice = "random" in self.starts and ALL_PICTURES in self.fractions
+        return len(self.seeds) * (
+            len(WHOLES) + len(self.fractions) * len(self.starts) - (1 if twice else 0)
+        )
+
 
 @dataclass(frozen=True)
 class _Whole:
@@ -373,4 +380,5 @@ QUESTION = Question(
     plan=plan,
     collate=collate,
     references=find_references,
+    fewest=Q5Spec.count_fewest,
 )

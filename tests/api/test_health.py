@@ -16,7 +16,7 @@ from sqlalchemy import text
 from fmx_ml.engine.kernel.library import foresee
 from fmx_store.settings import Settings
 
-CHECKS = {"database", "broker", "storage", "migrations"}
+CHECKS = {"database", "broker", "storage", "migrations", "disk"}
 
 
 def readiness(service: Service, status_code: int, status: str) -> dict[str, bool]:
@@ -102,6 +102,7 @@ def test_a_database_that_was_never_there(broken_column: Service) -> None:
         "broker": True,
         "storage": True,
         "migrations": False,
+        "disk": True,
     }
     for method, path in (
         ("GET", "/v1/jobs"),

@@ -289,7 +289,7 @@ def test_a_blob_that_is_being_collected_is_stored_again(
         ("m.onnx", "application/octet-stream"),
         ("m.safetensors", "application/octet-stream"),
         ("none", "application/octet-stream"),
-        ("page.html", "text/html"),
+        ("page.html", "application/octet-stream"),
     ],
 )
 def test_media_types_go_by_the_ending(path: str, media_type: str) -> None:

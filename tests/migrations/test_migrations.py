@@ -6,12 +6,14 @@ import sys
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from services import ROOT
 from sqlalchemy import Connection, Engine, NullPool, create_engine, inspect, text
+from sqlalchemy.engine.interfaces import ReflectedIndex
 from sqlmodel import SQLModel
 
 from fmx_ml.requests import parse_request
@@ -53,11 +55,17 @@ def shape_of(engine: Engine) -> dict[str, object]:
             [(c["name"], str(c["type"]), c["nullable"]) for c in found.get_columns(table)],
             found.get_pk_constraint(table),
             sorted(found.get_foreign_keys(table), key=lambda key: key["name"] or ""),
-            sorted(found.get_indexes(table), key=lambda index: index["name"] or ""),
+            sorted(map(plain, found.get_indexes(table)), key=lambda index: index["name"] or ""),
             sorted(found.get_unique_constraints(table), key=lambda key: key["name"] or ""),
         )
         for table in found.get_table_names()
     }
+
+
+def plain(index: ReflectedIndex) -> dict[str, Any]:
+    """An index with the condition of its rows as text, which can be compared."""
+    options = index.get("dialect_options", {})
+    return {**index, "dialect_options": {name: str(value) for name, value in options.items()}}
 
 
 def submit(url: str) -> str:
@@ -89,6 +97,35 @@ def test_rows_outlive_the_way_to_the_first_revision_and_back(url: str) -> None:
     assert (training.name, training.pack_key) == ("seed-0", None), "it trains alone"
     assert collation.waiting_for == 1
     db.close()
+
+
+def test_keys_of_requests_outlive_owners_and_their_going(url: str) -> None:
+    """What was submitted before there were owners has none; what has one goes on the way back."""
+    commands.upgrade(url, "2026_11_26_pack_keys")
+    engine = create_engine(url, poolclass=NullPool)
+    columns = "key, request_hash, job_id, created_at"
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                f"INSERT INTO idempotency ({columns}) "  # noqa: S608 - our own names
+                "VALUES ('k', 'h', '01KB0000000000000000000000', '2026-11-26 12:00:00+00:00')"
+            )
+        )
+    commands.upgrade(url)
+    with engine.begin() as connection:
+        assert connection.execute(text("SELECT owner, key FROM idempotency")).all() == [("", "k")]
+        connection.execute(
+            text(
+                f"INSERT INTO idempotency (owner, {columns}) "  # noqa: S608 - our own names
+                f"SELECT 'ada', {columns} FROM idempotency"
+            )
+        )
+    commands.downgrade(url, "2026_11_26_pack_keys")
+    with engine.begin() as connection:
+        assert connection.execute(text("SELECT key FROM idempotency")).all() == [("k",)]
+    commands.upgrade(url)
+    commands.check(url)
+    engine.dispose()
 
 
 def test_an_upgrade_of_a_new_database_changes_no_row(url: str) -> None:

@@ -160,5 +160,18 @@ def beats_briefly() -> None:
     beats_slowly(10)
 
 
+def takes_memory() -> None:
+    say_epoch(1)
+    held = b"x" * int(os.environ["PLAY_BYTES"])
+    time.sleep(300)
+    del held
+
+
+def has_taken_memory_by_a_child() -> None:
+    say_epoch(1)
+    hold = "import os, time; held = b'x' * int(os.environ['PLAY_BYTES']); time.sleep(300)"
+    subprocess.run([sys.executable, "-c", hold], check=False)
+
+
 action: Callable[[], None] = globals()[play]
 action()
