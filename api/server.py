@@ -1,6 +1,7 @@
 """The HTTP server process: says where it listens, stops within a few seconds."""
 
 import asyncio
+import resource
 import signal
 import socket
 from types import FrameType
@@ -9,8 +10,10 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
+from api.connections import make_protocol
 from fmx_store.settings import Settings
 
+SPARE_FILES = 512  # of the database, of artifacts and uploads, of threads that wait
 STOP_SECONDS = 3  # for answers that are on their way when the server is told to stop
 
 
@@ -28,6 +31,9 @@ class Server(uvicorn.Server):
             log_config=None,
             access_log=settings.log_level == "DEBUG",  # a fifth of a small prediction's time
             server_header=False,
+            http=make_protocol(settings),
+            ws="none",
+            timeout_keep_alive=settings.keep_alive_seconds,
             timeout_graceful_shutdown=STOP_SECONDS,
         )
         super().__init__(config)
@@ -55,6 +61,15 @@ class Server(uvicorn.Server):
         self.should_exit = True
         if self._loop is not None and self.started and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._app.state.services.stop_waiting)
+
+
+def allow_files(max_connections: int) -> None:
+    """Lets this process have so many connections open beside its files, as far as it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = max_connections + SPARE_FILES
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
 
 
 def log_config(level: str) -> dict[str, Any]:

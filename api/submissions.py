@@ -20,7 +20,8 @@ from fmx_store.new_jobs import IdempotencyKey
 from fmx_store.overviews import Overview, read_overviews
 from fmx_store.submissions import Recorded, Submission, record_all
 
-_KEY = re.compile(r"[ -~]{1,255}")
+KEY_PATTERN = "^[!-~]([ -~]{0,253}[!-~])?$"
+_KEY = re.compile(KEY_PATTERN)
 
 
 def check_request(value: Any) -> JobRequest:
