@@ -2,9 +2,11 @@
 PRESET ?=
 SEEDS ?= 0
 PYTEST_ARGS ?=
+FUZZ_CASES ?= 20000
+FUZZ_SEED ?=
 BIN := .venv/bin
 
-.PHONY: help demo report serve test check format bench clean
+.PHONY: help demo report serve test fuzz check format bench clean
 .DEFAULT_GOAL := help
 
 help: ## Show this help
@@ -21,6 +23,9 @@ serve: .venv/.run-ready ## Server and worker on this machine; Ctrl-C stops both
 
 test: .venv/.dev-ready ## All tests
 	$(BIN)/pytest $(PYTEST_ARGS)
+
+fuzz: .venv/.dev-ready ## The server against its OpenAPI document (FUZZ_CASES=20000, FUZZ_SEED=of a round)
+	PYTHONPATH=.:tests:tests/e2e $(BIN)/python tests/fuzz/fuzzing.py --cases $(FUZZ_CASES) $(if $(FUZZ_SEED),--seed $(FUZZ_SEED))
 
 check: .venv/.dev-ready ## Linter, formatter, types, import contracts
 	$(BIN)/ruff check .

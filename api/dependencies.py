@@ -2,10 +2,12 @@
 
 import functools
 import inspect
+from collections import Counter
 from collections.abc import Callable
 from typing import Annotated, Any, cast, get_args
 
 from fastapi import Depends, Path, Request
+from starlette.convertors import StringConvertor, register_url_convertor
 
 from api import examples
 from api.json_body import read_json
@@ -15,6 +17,7 @@ from api.problems import invalid
 from api.queries import Query
 from api.services import Services
 from fmx_store.blobs import BlobStore
+from fmx_store.ids import ID_LENGTH
 from fmx_store.settings import Settings
 from fmx_store.viewers import View
 
@@ -50,6 +53,15 @@ async def _job_json(request: Request) -> Any:
 
 JobJson = Annotated[Any, Depends(_job_json)]
 
+
+class _IdConvertor(StringConvertor):
+    """Of a path that has siblings with names: what has not the form of an id is none of its own."""
+
+    regex = f"[0-9A-Za-z]{{{ID_LENGTH}}}"
+
+
+register_url_convertor("id", _IdConvertor())
+
 # The record answers that there is no such thing to whatever has not the form of an id.
 JobId = Annotated[str, Path(description="A job's id.", examples=[examples.JOB_ID])]
 RunId = Annotated[str, Path(description="A run's id.", examples=[examples.RUN_ID])]
@@ -65,12 +77,12 @@ async def permit(request: Request) -> None:
 
 async def refuse_odd_query(request: Request) -> None:
     """Raises ProblemError for query parameters of a path that has none, and for repeated ones."""
-    given = [name for name, _ in request.query_params.multi_items()]
-    if given and not _takes_query(request.scope["endpoint"]):
-        detail = "this path has no query parameters"
-        raise invalid([ErrorItem(f"?{given[0][:100]}", "extra_forbidden", detail)])
-    for name in request.query_params:
-        if given.count(name) > 1:
+    given = Counter(name for name, _ in request.query_params.multi_items())
+    for name, count in given.items():
+        if not _takes_query(request.scope["endpoint"]):
+            detail = "this path has no query parameters"
+            raise invalid([ErrorItem(f"?{name[:100]}", "extra_forbidden", detail)])
+        if count > 1:
             raise invalid([ErrorItem(f"?{name[:100]}", "repeated", "given more than once")])
 
 

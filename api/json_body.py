@@ -12,6 +12,8 @@ from api.problems import ProblemError, refuse
 
 JSON_TYPE = "application/json"
 
+_MARKS = (b",", b"[", b"{")  # one for each value of a text, or more where they stand in strings
+
 
 def media_type(request: Request) -> str:
     """The body's media type, lower case, without its parameters."""
@@ -91,12 +93,15 @@ class _Duplicated(dict[str, Any]):
         self.key = key
 
 
-def parse_json(text: bytes, max_depth: int) -> Any:
+def parse_json(text: bytes, max_depth: int, max_values: int | None = None) -> Any:
     """The value of a JSON text.
 
-    Raises ProblemError (400, bad_json) for what is no JSON, and for what parsers do not agree
-    about: a key named twice, NaN and numbers beyond a double, lone surrogates, deep nesting.
+    Raises ProblemError: 400, bad_json, for what is no JSON, and for what parsers do not agree
+    about: a key named twice, NaN and numbers beyond a double, lone surrogates, deep nesting; 413
+    for more values than may be, which take up to fifty times the memory of their text.
     """
+    if max_values is not None and sum(map(text.count, _MARKS)) > max_values:
+        raise refuse(413, "too_many_values", f"more than {max_values:,} values are not accepted")
     try:
         value = json.loads(text.decode(), object_pairs_hook=_make_object)
     except UnicodeDecodeError as error:

@@ -6,7 +6,6 @@ from functools import cached_property
 from importlib.metadata import version
 
 from fastapi import Depends, FastAPI
-from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 from api import openapi, problems
@@ -54,13 +53,14 @@ def create_app(settings: Settings | None = None) -> App:
         redoc_url=None,
         openapi_url=None,
         redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
         dependencies=[Depends(permit), Depends(refuse_odd_query)],
     )
     for module in (kinds, jobs, runs, artifacts, models, reports, health, pages):
         app.include_router(module.router)
     inference.install(app)
-    app.mount("/static", StaticFiles(directory=pages.WEB / "static"))
+    app.mount("/static", pages.WholeFiles(directory=pages.WEB / "static"))
     app.add_middleware(Envelope)
     problems.install(app)
-    openapi.install(app)
+    openapi.install(app, chosen.max_page)
     return app

@@ -157,20 +157,27 @@ def describe(error: Exception) -> Problem:
 
 def render(request: Request, problem: Problem) -> Response:
     """The answer that tells a problem."""
+    request_id = request.scope.get("state", {}).get("request_id")
+    content = tell(problem, request.scope["path"], request_id)
+    headers = {"Cache-Control": "no-store", **problem.headers}
+    return Response(content, problem.status, headers, MEDIA_TYPE)
+
+
+def tell(problem: Problem, path: str, request_id: str | None) -> bytes:
+    """The body of an answer that tells a problem."""
     body: dict[str, Any] = {
         "type": "about:blank",
         "title": HTTPStatus(problem.status).phrase,
         "status": problem.status,
         "detail": problem.detail,
-        "instance": quote(request.scope["path"]),
+        "instance": quote(path),
         "code": problem.code,
-        "request_id": request.scope.get("state", {}).get("request_id"),
+        "request_id": request_id,
         "errors": [vars(item) for item in problem.errors],
     }
-    if request.scope["path"].startswith(INFERENCE_PATHS):
+    if path.startswith(INFERENCE_PATHS):
         body["error"] = "; ".join([problem.detail, *(item.detail for item in problem.errors)])
-    headers = {"Cache-Control": "no-store", **problem.headers}
-    return Response(orjson.dumps(body), problem.status, headers, MEDIA_TYPE)
+    return orjson.dumps(body)
 
 
 async def handle(request: Request, error: Exception) -> Response:

@@ -1,6 +1,7 @@
 """The HTTP server process: says where it listens, stops within a few seconds."""
 
 import asyncio
+import resource
 import signal
 import socket
 from types import FrameType
@@ -10,10 +11,12 @@ import uvicorn
 from fastapi import FastAPI
 from sqlalchemy.exc import SQLAlchemyError
 
+from api.connections import make_protocol
 from api.services import Services
 from fmx_store.settings import Settings
 
 KEYS_SECONDS = 5.0  # for a look whether there are keys
+SPARE_FILES = 512  # of the database, of artifacts and uploads, of threads that wait
 STOP_SECONDS = 3  # for answers that are on their way when the server is told to stop
 
 
@@ -34,6 +37,9 @@ class Server(uvicorn.Server):
             log_config=None,
             access_log=settings.log_level == "DEBUG",  # a fifth of a small prediction's time
             server_header=False,
+            http=make_protocol(settings),
+            ws="none",
+            timeout_keep_alive=settings.keep_alive_seconds,
             timeout_graceful_shutdown=STOP_SECONDS,
         )
         super().__init__(config)
@@ -75,6 +81,15 @@ async def describe_keys(services: Services) -> str:
         has_key = True
     needed = "keys are needed"
     return needed if has_key else f"{needed}, and there is none yet: {_FIRST_KEY}"
+
+
+def allow_files(max_connections: int) -> None:
+    """Lets this process have so many connections open beside its files, as far as it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = max_connections + SPARE_FILES
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
 
 
 def log_config(level: str) -> dict[str, Any]:

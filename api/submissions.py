@@ -25,7 +25,8 @@ from fmx_store.settings import Settings
 from fmx_store.submissions import Recorded, Submission, record_all
 from fmx_store.viewers import Viewer
 
-_KEY = re.compile(r"[ -~]{1,255}")
+KEY_PATTERN = "^[!-~]([ -~]{0,253}[!-~])?$"
+_KEY = re.compile(KEY_PATTERN)
 
 
 def check_request(value: Any, settings: Settings) -> JobRequest:

@@ -124,6 +124,21 @@ class Settings(BaseSettings):
     )
     max_crashes: int = Field(default=3, ge=1, description="Crashes after which a run has failed.")
 
+    max_connections: int = Field(default=2000, ge=1, description="Open at a time.")
+    max_head_bytes: int = Field(
+        default=64 * 1024, ge=1024, description="Of a request's path and headers."
+    )
+    head_seconds: float = Field(
+        default=10.0, gt=0, description="For a request's path and headers to arrive."
+    )
+    body_seconds: float = Field(
+        default=20.0, gt=0, description="For a body to arrive, and one more for each KB of it."
+    )
+    answer_seconds: float = Field(
+        default=60.0, gt=0, description="In which a client that reads nothing is given up."
+    )
+    keep_alive_seconds: int = Field(default=5, ge=1, description="Between two requests.")
+
     max_body_bytes: int = Field(default=256 * 1024, ge=1, description="Of a JSON body.")
     max_json_depth: int = Field(default=32, ge=1)
     max_runs_per_job: int = Field(default=1000, ge=1)

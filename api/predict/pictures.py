@@ -15,6 +15,7 @@ Legend of shapes: H W pixels.
 
 import io
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,9 @@ from fmx_ml.specs import IMAGE_SIDE
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 MID_GREY = 127
 LIGHT_SHARE = 2 / 3  # of the border
+MAX_CHUNKS = 8192  # of a PNG; writers put 8 KB or more of pixels into one
+MAX_SEGMENTS = 1024  # of a JPEG, 64 KB at most each
+MAX_FULL_SCANS = 16  # of a JPEG of the most pixels; a progressive one has about ten
 DRAFT_SIDE = 8 * IMAGE_SIDE  # a JPEG is decoded no finer than this needs
 
 _TURNS = {
@@ -37,6 +41,8 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }  # EXIF orientation: what puts the picture upright
+_PNG_SIGNATURE, _JPEG_SIGNATURE, _SCAN = b"\x89PNG\r\n\x1a\n", b"\xff\xd8", b"\xff\xda"
+_BARE_MARKERS = {0x00, 0x01, *range(0xD0, 0xD9), 0xFF}  # of a JPEG, without a length after them
 _SIDES_SWAPPED = 5  # from this orientation on
 
 # The limit is the server's own, checked before decoding; Pillow's would warn below it.
@@ -86,12 +92,14 @@ def read_picture(content: bytes, max_pixels: int) -> Picture:
 def _open(content: bytes, max_pixels: int) -> Image.Image:
     """The picture, its header read and its pixels not yet."""
     _refuse_pixels(_webp_size(content), max_pixels)
+    _refuse_parts(content)
     try:
         opened = Image.open(io.BytesIO(content), formats=FORMATS)
     except Exception as error:
         known = ", ".join(FORMATS)
         raise PictureError("not_a_picture", f"the file is none of {known}") from error
     _refuse_pixels(opened.size, max_pixels)
+    _refuse_scans(content, opened, max_pixels)
     # A camera's JPEG may hold further pictures (a preview, a depth map): the first one counts.
     if opened.format in {"PNG", "WEBP"} and getattr(opened, "n_frames", 1) > 1:
         raise PictureError("animated_picture", "the picture has several frames")
@@ -103,6 +111,47 @@ def _refuse_pixels(size: tuple[int, int], max_pixels: int) -> None:
     if width * height > max_pixels:
         detail = f"{width} x {height} pixels are more than {max_pixels:,}"
         raise PictureError("too_many_pixels", detail)
+
+
+def _refuse_parts(content: bytes) -> None:
+    """Raises PictureError for more chunks or segments than a picture has any use for.
+
+    Pillow takes some microseconds for each, and copies metadata anew with each that adds to them.
+    """
+    is_png = content.startswith(_PNG_SIGNATURE)
+    walk, most = (_png_chunks, MAX_CHUNKS) if is_png else (_jpeg_segments, MAX_SEGMENTS)
+    if any(number == most for number, _ in enumerate(walk(content))):
+        raise PictureError("not_a_picture", f"the file has more than {most:,} parts")
+
+
+def _png_chunks(content: bytes) -> Iterator[int]:
+    """Where each chunk of a PNG begins: its length, name, data and checksum."""
+    place = len(_PNG_SIGNATURE)
+    while place < len(content):
+        yield place
+        place += 12 + int.from_bytes(content[place : place + 4], "big")
+
+
+def _jpeg_segments(content: bytes) -> Iterator[int]:
+    """Where each segment of a JPEG begins, up to its first scan; junk counts byte by byte."""
+    place = len(_JPEG_SIGNATURE)
+    while place < len(content) and content.startswith(_JPEG_SIGNATURE):
+        yield place
+        marker = content[place : place + 2]
+        if marker == _SCAN:
+            return
+        if marker[0] != 0xFF or marker[-1] in _BARE_MARKERS:  # noqa: PLR2004 - begins a marker
+            place += 1
+        else:
+            place += 2 + int.from_bytes(content[place + 2 : place + 4], "big")
+
+
+def _refuse_scans(content: bytes, opened: Image.Image, max_pixels: int) -> None:
+    """Raises PictureError for a JPEG whose scans take too long: each goes over all its pixels."""
+    width, height = opened.size
+    work = content.count(_SCAN) * width * height if opened.format in {"JPEG", "MPO"} else 0
+    if work > MAX_FULL_SCANS * max_pixels:
+        raise PictureError("too_many_scans", "the picture has too many scans for its size")
 
 
 def _webp_size(content: bytes) -> tuple[int, int]:

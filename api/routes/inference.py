@@ -10,7 +10,6 @@ from api.inference import examples
 from api.inference.answers import (
     BINARY_TYPE,
     HEADER_LENGTH,
-    OUTPUTS,
     VERSION,
     Encoded,
     encode_answer,
@@ -18,6 +17,7 @@ from api.inference.answers import (
 )
 from api.inference.compression import choose_coding, compress, content_coding, decompress
 from api.inference.schemas import (
+    OUTPUTS,
     InferRequest,
     InferResponse,
     Liveness,
@@ -55,8 +55,21 @@ _INFER_BODY = {
             BINARY_TYPE: {"schema": {"type": "string", "format": "binary"}},
         },
     },
-    "parameters": [header(HEADER_LENGTH, "Bytes of JSON, where bytes of tensors follow.", "166")],
+    "parameters": [
+        header(
+            HEADER_LENGTH,
+            "Bytes of JSON, where bytes of tensors follow.",
+            166,
+            {"type": "integer", "minimum": 0},
+        )
+    ],
 }
+
+
+_INFER_ANSWER = answer(
+    200, examples.RESPONSE, description="The outputs; bytes of tensors follow if so wished."
+)
+_INFER_ANSWER[200]["content"][BINARY_TYPE] = {"schema": {"type": "string", "format": "binary"}}
 
 
 async def refuse_version(version: Annotated[str, Path(description="Always 1.")]) -> None:
@@ -146,7 +159,7 @@ async def get_model_readiness(model_id: ModelId, services: App, db: Db) -> Model
     "/infer",
     response_model=InferResponse,
     summary="Predict from tensors",
-    responses={**answer(200, examples.RESPONSE), **problem_responses(400, 404, 413, 415, 422)},
+    responses={**_INFER_ANSWER, **problem_responses(400, 404, 413, 415, 422)},
     openapi_extra=_INFER_BODY,
 )
 async def infer(model_id: ModelId, request: Request, services: App, db: Db) -> Response:

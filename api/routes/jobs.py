@@ -15,7 +15,7 @@ from api.paging import check_limit
 from api.queries import JobQuery
 from api.schemas import JobBody, JobPage, ResultsBody
 from api.shown_jobs import ShownJob, show
-from api.submissions import check_key
+from api.submissions import KEY_PATTERN, check_key
 from api.views import job_body, job_etag, job_path
 from fmx_store import jobs
 from fmx_store.overviews import require_overview
@@ -46,7 +46,11 @@ async def post_job(
     services: App,
     idempotency_key: Annotated[
         str | None,
-        Header(alias="Idempotency-Key", description="With the same key a job is recorded once."),
+        Header(
+            alias="Idempotency-Key",
+            description="With the same key a job is recorded once.",
+            json_schema_extra={"pattern": KEY_PATTERN},
+        ),
     ] = None,
 ) -> Any:
     accepted = await services.submissions.submit(value, db.viewer, check_key(idempotency_key))
@@ -80,7 +84,7 @@ def get_jobs(db: Db, settings: AppSettings, query: Annotated[JobQuery, Query()])
 
 
 @router.get(
-    "/{job_id}",
+    "/{job_id:id}",
     response_model=JobBody,
     summary="Show a job, or wait for it",
     responses={
@@ -141,7 +145,7 @@ def retry_job(job_id: JobId, db: Db) -> Any:
 
 
 @router.delete(
-    "/{job_id}",
+    "/{job_id:id}",
     status_code=204,
     summary="Delete a job, its models and its files",
     responses={204: {"description": "Deleted."}, **problem_responses(404, 409, 422)},

@@ -21,7 +21,7 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-a
     summary="Read the results of several jobs as one report",
     response_class=Response,
     responses={
-        **file_answer(200, MEDIA_TYPES["html"], "The report; PDF and Markdown by its suffix."),
+        **file_answer(200, "The report; its type by its suffix.", *MEDIA_TYPES.values()),
         304: {"description": "The report is as in If-None-Match."},
         **problem_responses(404, 409, 422),
     },

@@ -1,0 +1,146 @@
+"""What Schemathesis can't know of this server: its pictures and tensors, and what no schema says.
+
+It loads this module by its environment variable SCHEMATHESIS_HOOKS.
+"""
+
+import io
+import json
+import os
+from typing import Any
+
+import numpy as np
+import schemathesis
+from hypothesis import strategies as st
+from PIL import Image
+from schemathesis import Case, HookContext, Response
+from schemathesis.core.failures import Failure
+from schemathesis.openapi.checks import RejectedPositiveData
+
+BINARY_TYPE = "application/octet-stream"
+HEADER_LENGTH = "Inference-Header-Content-Length"
+
+# Jobs that other cases need: the only ones here that have been trained.
+KEPT_JOBS = frozenset(os.environ.get("FUZZ_KEPT_JOBS", "").split(","))
+
+# Codes of refusals for reasons that a schema has no words for, so that a request may fit its schema
+# and be refused with one of them.
+BEYOND_A_SCHEMA = frozenset(
+    {
+        "does_not_fit",  # two values that do not go together
+        "limit_exceeded",  # all runs of a job, counted
+        "unknown_run",
+        "not_finished",
+        "idempotency_mismatch",  # the same key with another request
+        "bad_cursor",  # well formed, but of no list
+        "bad_list",
+        "unknown_layer",
+        "repeated",
+        "too_many_values",
+        "several_ranges",
+        "range_not_satisfiable",
+        "out_of_range",  # rows of a test set that differs from model to model
+        "too_long",  # bounds that an operator sets
+        "one_of",
+        "bad_shape",  # numbers that do not fill the shape that is said beside them
+        "bad_size",
+        "bad_number",
+        "bad_length",
+        "unsupported",
+    }
+)
+# The same for contents that a schema calls bytes and says no more of.
+OF_BYTES = frozenset(
+    {
+        "bad_json",
+        "empty_file",
+        "not_a_picture",
+        "broken_picture",
+        "animated_picture",
+        "too_many_pixels",
+    }
+)
+
+
+def _encode(picture: Image.Image, form: str) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, form)
+    return file.getvalue()
+
+
+def _draw_pictures(form: str, *modes: str) -> st.SearchStrategy[bytes]:
+    """Pictures of a format, sound ones and damaged ones."""
+    ramp = Image.linear_gradient("L")
+    sizes = ((28, 28), (1, 1), (40, 7))
+    sound = st.sampled_from(
+        [_encode(ramp.resize(size).convert(mode), form) for size in sizes for mode in modes]
+    )
+    return sound | st.builds(_damage, sound, st.integers(0, 10_000), st.integers(0, 255))
+
+
+def _damage(content: bytes, place: int, value: int) -> bytes:
+    place %= len(content)
+    return content[:place] + bytes([value]) + content[place + 1 :]
+
+
+@st.composite
+def _draw_tensors(draw: st.DrawFn) -> bytes:
+    """Requests of the Open Inference Protocol with the bytes of their tensor after the JSON."""
+    shape = draw(st.sampled_from([[1, 784], [2, 28, 28], [1, 1, 28, 28], [0, 784], [3, 28]]))
+    datatype = draw(st.sampled_from(["UINT8", "FP32", "FP64"]))
+    dtype = {"UINT8": np.uint8, "FP32": np.float32, "FP64": np.float64}[datatype]
+    pixels = np.full(shape, draw(st.integers(0, 255)), dtype).tobytes()
+    said = len(pixels) + draw(st.sampled_from([0, 0, 0, 1]))
+    tensor = {
+        "name": "images",
+        "shape": shape,
+        "datatype": datatype,
+        "parameters": {"binary_data_size": said},
+    }
+    wish = {"binary_data_output": draw(st.booleans())}
+    return json.dumps({"inputs": [tensor], "parameters": wish}).encode() + pixels
+
+
+for _name, _form, _modes in (
+    ("image/png", "PNG", ("L", "RGBA", "P", "1", "LA", "I;16")),
+    ("image/jpeg", "JPEG", ("L", "RGB", "CMYK")),
+    ("image/webp", "WEBP", ("RGB", "RGBA")),
+    ("image/bmp", "BMP", ("L", "RGB", "P")),
+):
+    schemathesis.openapi.media_type(_name, _draw_pictures(_form, *_modes))
+schemathesis.openapi.media_type(BINARY_TYPE, _draw_tensors() | st.binary(max_size=200))
+
+
+@schemathesis.hook
+def map_case(context: HookContext, case: Case) -> Case:
+    """Says how much of a body of tensors is JSON, where nothing else was drawn for that."""
+    del context
+    if case.media_type == BINARY_TYPE and isinstance(case.body, bytes):
+        text = case.body.decode("latin-1")
+        try:
+            _, end = json.JSONDecoder().raw_decode(text)
+        except ValueError:
+            return case
+        case.headers.setdefault(HEADER_LENGTH, str(end))
+    return case
+
+
+@schemathesis.hook
+def filter_case(context: HookContext, case: Case) -> bool:
+    """Leaves the trained jobs where they are."""
+    del context
+    parameters: dict[str, Any] = case.path_parameters or {}
+    return case.method.upper() != "DELETE" or parameters.get("job_id") not in KEPT_JOBS
+
+
+@schemathesis.hook
+def filter_failure(context: HookContext, failure: Failure, case: Case, response: Response) -> bool:
+    """Whether a failure is one: a refusal that a schema has no words for is none."""
+    del context
+    if not isinstance(failure, RejectedPositiveData):
+        return True
+    body = response.json()
+    codes = {item["code"] for item in body["errors"]} or {body["code"]}
+    beyond = BEYOND_A_SCHEMA
+    if case.media_type in {BINARY_TYPE, "multipart/form-data"}:
+        beyond |= OF_BYTES
+    return not codes <= beyond
