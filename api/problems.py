@@ -26,6 +26,7 @@ from fmx_store.errors import (
     LimitError,
     NamedRunError,
     NotFoundError,
+    StorageUnavailableError,
 )
 
 MEDIA_TYPE = "application/problem+json"
@@ -120,6 +121,12 @@ TABLE: dict[type[Exception], Callable[[Any], Problem]] = {
     LimitError: lambda e: Problem(422, e.code, str(e), [ErrorItem("/spec", e.code, str(e))]),
     CursorError: lambda e: _invalid([ErrorItem("?cursor", e.code, "no list gave this cursor")]),
     BlobError: lambda e: Problem(500, e.code, "a stored file is missing or damaged"),
+    StorageUnavailableError: lambda e: Problem(
+        503,
+        e.code,
+        "what keeps the stored files can't be reached; try again",
+        headers={"Retry-After": str(RETRY_SECONDS)},
+    ),
     OperationalError: _database,
     InterfaceError: _database,
     ProgrammingError: _program,
