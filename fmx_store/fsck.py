@@ -13,7 +13,7 @@ before it is told, and what is younger than an hour may be on its way.
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import Select, String, cast, literal, or_, select, union_all
@@ -43,7 +43,7 @@ class Finding:
     subject: str  # a digest, or the id of a row
     detail: str
     is_garbage: bool = False
-    is_removed: bool = False
+    is_mended: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Report:
     @property
     def remaining(self) -> list[Finding]:
         """What is still so."""
-        return [finding for finding in self.findings if not finding.is_removed]
+        return [finding for finding in self.findings if not finding.is_mended]
 
 
 def check(
@@ -193,11 +193,15 @@ def _find_stray(
         entry for entry in stored.values() if entry.sha256 not in known and entry.stored_at < before
     ]
     newly_known = _which_are_known(db, [entry.sha256 for entry in old])
+    names = _names_of(db, [entry.sha256 for entry in old])
     for entry in old:
         if entry.sha256 not in newly_known:
             detail = f"{entry.size_bytes} bytes are stored and the record does not know them"
-            finding = Finding("stray", entry.sha256, detail, is_garbage=True)
-            yield replace(finding, is_removed=fix and _adopt_and_collect(db, blobs, entry))
+            if named := names[entry.sha256]:  # its row is lost, which no database should allow
+                detail = f"{detail}; they are {', '.join(named)}"
+            if fix:
+                _adopt_and_collect(db, blobs, entry)
+            yield Finding("stray", entry.sha256, detail, is_garbage=not named, is_mended=fix)
 
 
 def _which_are_known(db: Database, digests: Sequence[str]) -> set[str]:
@@ -209,8 +213,8 @@ def _which_are_known(db: Database, digests: Sequence[str]) -> set[str]:
     return found
 
 
-def _adopt_and_collect(db: Database, blobs: BlobStore, entry: StoredBlob) -> bool:
-    """Removes a file that has no row: with one it is collected like any other.
+def _adopt_and_collect(db: Database, blobs: BlobStore, entry: StoredBlob) -> None:
+    """Gives a file a row, with which it is collected like any other, or kept where it is named.
 
     So whoever stores the same contents at this moment is seen, or sees that they are gone.
     """
@@ -218,8 +222,8 @@ def _adopt_and_collect(db: Database, blobs: BlobStore, entry: StoredBlob) -> boo
         with db.write() as session:
             session.add(Blob(sha256=entry.sha256, size_bytes=entry.size_bytes))
     except IntegrityError:  # someone has just come to need it
-        return False
-    return collect(db, blobs, [entry.sha256]) == 1
+        return
+    collect(db, blobs, [entry.sha256])
 
 
 def _find_unused(
@@ -234,8 +238,8 @@ def _find_unused(
     left = _which_are_known(db, [sha256 for sha256, _ in found]) if fix else set[str]()
     for sha256, size_bytes in found:
         detail = f"nothing names these {size_bytes} bytes"
-        is_removed = fix and sha256 not in left
-        yield Finding("unused", sha256, detail, is_garbage=True, is_removed=is_removed)
+        is_mended = fix and sha256 not in left
+        yield Finding("unused", sha256, detail, is_garbage=True, is_mended=is_mended)
 
 
 def _find_broken(db: Database, *, fix: bool) -> Iterator[Finding]:
@@ -243,11 +247,11 @@ def _find_broken(db: Database, *, fix: bool) -> Iterator[Finding]:
     for rule in rules():
         with db.look() as connection:
             rows = connection.execute(rule.query).all()
-        is_removed = bool(rows) and fix and _remove(db, rule)
+        is_mended = bool(rows) and fix and _remove(db, rule)
         for row in rows:
             detail = rule.says.format(*row)
             garbage = rule.remove is not None
-            yield Finding(rule.code, str(row[0]), detail, garbage, is_removed)
+            yield Finding(rule.code, str(row[0]), detail, garbage, is_mended)
 
 
 def _remove(db: Database, rule: Rule) -> bool:

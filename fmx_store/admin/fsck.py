@@ -48,7 +48,7 @@ def _as_json(report: Report) -> str:
 def _as_text(report: Report) -> str:
     lines = [
         f"{finding.code:12} {finding.subject}: {finding.detail}"
-        + (" (removed)" if finding.is_removed else " (garbage)" if finding.is_garbage else "")
+        + (" (mended)" if finding.is_mended else " (garbage)" if finding.is_garbage else "")
         for finding in report.findings
     ]
     looked_at = (
