@@ -28,6 +28,7 @@ from fmx_store.errors import (
     NoRoomError,
     NotFoundError,
     QuotaError,
+    StorageUnavailableError,
 )
 
 MEDIA_TYPE = "application/problem+json"
@@ -133,6 +134,12 @@ TABLE: dict[type[Exception], Callable[[Any], Problem]] = {
     NoRoomError: lambda e: Problem(507, e.code, str(e), headers=_LATER),
     CursorError: lambda e: _invalid([ErrorItem("?cursor", e.code, "no list gave this cursor")]),
     BlobError: lambda e: Problem(500, e.code, "a stored file is missing or damaged"),
+    StorageUnavailableError: lambda e: Problem(
+        503,
+        e.code,
+        "what keeps the stored files can't be reached; try again",
+        headers={"Retry-After": str(RETRY_SECONDS)},
+    ),
     OperationalError: _database,
     InterfaceError: _database,
     ProgrammingError: _program,

@@ -9,7 +9,7 @@ import httpx
 from fmx_client import calls, watching
 from fmx_client.connection import describe, find_url, http_options
 from fmx_client.errors import FmxClientError
-from fmx_client.wire import Answer, Call, Emit, Flow, Pause, Steps, Task, Wire
+from fmx_client.wire import Answer, Call, Emit, Flow, Pause, Steps, Task, Wire, announced
 
 P = ParamSpec("P")
 I = TypeVar("I")  # noqa: E741 - items of an iteration
@@ -135,7 +135,7 @@ class Client:
             receiver = call.takes(response)
             if receiver is None:
                 return Answer.of(response, response.read())
-            receiver.begin(response.status_code, response.headers)
+            receiver.begin(response.status_code, announced(response))
             for chunk in response.iter_raw():
                 receiver.write(chunk)
             return Answer.of(response)

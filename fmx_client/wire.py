@@ -105,6 +105,18 @@ class Call:
         return self.receiver if response.status_code in {200, 206} else None
 
 
+def announced(response: httpx.Response) -> Mapping[str, str]:
+    """An answer's headers, with the server's own entity tag where it has sent us elsewhere.
+
+    A store that gives files out itself has tags of its own, which are no checksums.
+    """
+    tags = (hop.headers["etag"] for hop in response.history if "etag" in hop.headers)
+    headers = response.headers.copy()
+    if (tag := next(tags, None)) is not None:
+        headers["etag"] = tag
+    return headers
+
+
 @dataclass(frozen=True)
 class Pause:
     """Wait before going on."""

@@ -4,13 +4,14 @@ A blob's row comes before its bytes and its bytes go before its row. A pin keeps
 until the attempt that staged it commits or ends.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
 from sqlalchemy import ColumnElement, collate
 from sqlalchemy.exc import IntegrityError
-from sqlmodel import Session, col, delete, exists, select
+from sqlmodel import Session, SQLModel, col, delete, exists, select
 
 from fmx_store.blobs import BlobStore, digest
 from fmx_store.claims import Lease, StagedFile, hold
@@ -19,7 +20,7 @@ from fmx_store.errors import NotFoundError
 from fmx_store.ids import is_id
 from fmx_store.pages import Page, decode_path, make_page
 from fmx_store.states import Role
-from fmx_store.tables import Artifact, Blob, Job, Pin, Run, now
+from fmx_store.tables import Artifact, Blob, Job, Pin, Run, now, table_of
 from fmx_store.texts import is_storable
 from fmx_store.viewers import Record, only_seen
 
@@ -27,9 +28,18 @@ STAGE_TRIES = 5  # a blob's row may come or go between our look and our pin
 COLLECT_AT_ONCE = 100  # blobs in one transaction
 SWEEP_AGE_SECONDS = 600  # a blob unused for this long belongs to no one who is about to pin it
 
-_UNUSED = (
-    ~exists().where(col(Artifact.sha256) == Blob.sha256),
-    ~exists().where(col(Pin.sha256) == Blob.sha256),
+HOLD_SECONDS = 3.0  # of a collection's transaction, which a database ends when it is silent for 10
+
+# Every column that names a blob is a foreign key, by which the database keeps what it names. So a
+# table that is added needs nothing here.
+BLOB_REFERENCES: Sequence[ColumnElement[str]] = tuple(
+    column
+    for table in SQLModel.metadata.sorted_tables
+    for column in table.columns
+    if any(key.references(table_of(Blob)) for key in column.foreign_keys)
+)
+UNUSED: Sequence[ColumnElement[bool]] = tuple(
+    ~exists().where(column == Blob.sha256) for column in BLOB_REFERENCES
 )
 
 _MEDIA_TYPES = {
@@ -53,8 +63,8 @@ def stage(
 ) -> list[StagedFile]:
     """Stores files (artifact path: local file) for a lease that will publish them by `finish`.
 
-    Raises LeaseLostError, BlobError where a file changes meanwhile, OSError where the store is full
-    or can't be reached.
+    Raises LeaseLostError, BlobError where a file changes meanwhile, StorageUnavailableError where
+    the store does not work, OSError where it is full.
     """
     staged: list[StagedFile] = []
     sources: dict[str, Path] = {}
@@ -175,20 +185,33 @@ def collect(db: Database, blobs: BlobStore, digests: Iterable[str]) -> int:
 
 def _collect_some(db: Database, blobs: BlobStore, digests: Sequence[str]) -> int:
     with db.write() as session:
-        unused = select(Blob.sha256).where(*_UNUSED, col(Blob.sha256).in_(digests))
+        unused = select(Blob.sha256).where(*UNUSED, col(Blob.sha256).in_(digests))
         # A blob that someone has locked is being pinned, so it is passed over. What was pinned
         # between our look and our lock shows when we look again.
+        until = time.monotonic() + HOLD_SECONDS
         held = session.exec(unused.with_for_update(skip_locked=True)).all()
         free = session.exec(unused.where(col(Blob.sha256).in_(held))).all()
-        session.exec(delete(Blob).where(col(Blob.sha256).in_(free)))
-        for sha256 in free:
-            blobs.delete(sha256)
-        return len(free)
+        gone: list[str] = []
+        blobs.delete_all(_one_by_one(free, until, gone))
+        session.exec(delete(Blob).where(col(Blob.sha256).in_(gone)))
+        return len(gone)
+
+
+def _one_by_one(digests: Iterable[str], until: float, given: list[str]) -> Iterator[str]:
+    """Gives out what may be deleted while its lock is sure to be held, and notes it.
+
+    A process that was frozen meanwhile may have lost its locks, and someone may need the bytes.
+    """
+    for sha256 in digests:
+        if time.monotonic() > until:
+            return
+        given.append(sha256)
+        yield sha256
 
 
 def find_unused(db: Database, limit: int = 1000) -> Sequence[str]:
     """Blobs that attempts which never committed have left behind, the oldest first."""
     old = col(Blob.created_at) < now() - timedelta(seconds=SWEEP_AGE_SECONDS)
-    query = select(Blob.sha256).where(*_UNUSED, old).order_by(col(Blob.created_at)).limit(limit)
+    query = select(Blob.sha256).where(*UNUSED, old).order_by(col(Blob.created_at)).limit(limit)
     with db.read() as session:
         return session.exec(query).all()

@@ -13,7 +13,8 @@ StoreError
 │   └── UnfinishedRunError not_finished
 ├── LeaseLostError         lease_lost
 ├── CursorError            bad_cursor
-└── BlobError              blob_damaged
+├── BlobError              blob_damaged
+└── StorageUnavailableError storage_unavailable (an OSError too)
 """
 
 from typing import ClassVar
@@ -136,3 +137,13 @@ class BlobError(StoreError):
     """A stored file is missing or its bytes have changed."""
 
     code = "blob_damaged"
+
+
+class StorageUnavailableError(StoreError, OSError):
+    """What keeps the stored files can't be reached or does not work; it may heal."""
+
+    code = "storage_unavailable"
+
+    def __init__(self, where: str, why: str) -> None:
+        self.where = where
+        super().__init__(f"the storage at {where} does not work: {why}")

@@ -17,6 +17,7 @@ from fmx_store import artifacts, claims
 from fmx_store.blobs import BlobStore
 from fmx_store.claims import Heartbeat
 from fmx_store.database import Database, Ring
+from fmx_store.errors import StorageUnavailableError
 from fmx_store.lifecycle import LIGHT, queue_of
 from fmx_store.settings import Settings
 from fmx_store.states import State
@@ -124,6 +125,8 @@ class Maintenance:
                 self.round()
             except (OperationalError, InterfaceError, PoolTimeoutError) as error:
                 _log.warning("the database is away: %s", str(error).partition("\n")[0])
+            except StorageUnavailableError as error:
+                _log.warning("nothing is swept up: %s", error)
             except Exception:  # noqa: BLE001 - an outage of any kind: the next round looks again
                 _log.exception("maintenance failed; it goes on")
 

@@ -28,6 +28,7 @@ MEBIBYTE = 1024 * 1024
 _BROKERS = {"redis", "rediss", "redis+socket"}
 # The client's server and key, the revision that a manifest names, what tests may not go without.
 _READ_ELSEWHERE = {"FMX_URL", "FMX_API_KEY", "FMX_REVISION", "FMX_REQUIRE_SERVICES"}
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 _POSTGRES = re.compile(r"^postgres(ql)?://")
 
 _log = logging.getLogger(__name__)
@@ -72,7 +73,25 @@ class Settings(BaseSettings):
         default="", description="postgresql://…; empty: SQLite in the data folder."
     )
     broker_url: str = Field(default="", description="redis://…; empty: files in the data folder.")
-    storage_url: str = Field(default="", description="file:///…; empty: blobs in the data folder.")
+    storage_url: str = Field(
+        default="", description="s3://bucket/prefix, file:///…; empty: blobs in the data folder."
+    )
+    storage_endpoint: str = Field(
+        default="", description="http(s)://… of an S3 that is not Amazon's, such as MinIO."
+    )
+    storage_public_endpoint: str = Field(
+        default="", description="The address of the S3 for clients, where it is another."
+    )
+    storage_region: str = Field(default="", description="Of the bucket; empty: AWS_REGION.")
+    storage_redirects: Literal["auto", "never"] = Field(
+        default="auto", description="auto: downloads come from the S3 itself; never: through here."
+    )
+    storage_patience_seconds: float = Field(
+        default=600.0, ge=0, description="So long a run's files wait for a storage that is away."
+    )
+    storage_cache_bytes: int = Field(
+        default=1024 * MEBIBYTE, ge=0, description="Local copies of what runs need from the S3."
+    )
     dataset_dir: Path | None = Field(
         default=None, description="Folder with Fashion-MNIST's four IDX files, plain or gzipped."
     )
@@ -231,10 +250,18 @@ class Settings(BaseSettings):
     @classmethod
     def _is_served_storage(cls, text: str) -> str:
         parts = urlsplit(text)
-        is_file = parts.scheme == "file" and parts.netloc in {"", "localhost"}
-        if text and not (is_file and len(parts.path) > 1):
-            raise ValueError("file:///folder is served")
+        is_folder = parts.scheme == "file" and parts.netloc in {"", "localhost"}
+        is_bucket = parts.scheme == "s3" and bool(_BUCKET.fullmatch(parts.netloc))
+        if text and not (is_folder and len(parts.path) > 1) and not is_bucket:
+            raise ValueError("s3://bucket/prefix and file:///folder are served")
         return text
+
+    @field_validator("storage_endpoint", "storage_public_endpoint")
+    @classmethod
+    def _is_endpoint(cls, text: str) -> str:
+        if text and not _is_address(text):
+            raise ValueError("http://host:port and https://host are served")
+        return text.rstrip("/")
 
     @model_validator(mode="after")
     def _outlasts_a_heartbeat(self) -> Self:
@@ -283,10 +310,19 @@ class Settings(BaseSettings):
 
     @property
     def storage_dir(self) -> Path:
-        """Where the blobs lie."""
+        """Where the blobs lie, if not in a bucket."""
         if not self.storage_url:
             return self.data_dir / "blobs"
         return Path(unquote(urlsplit(self.storage_url).path))
+
+    @property
+    def storage_bucket(self) -> tuple[str, str] | None:
+        """The bucket that the blobs lie in and what their keys begin with, if it is one."""
+        parts = urlsplit(self.storage_url)
+        if parts.scheme != "s3":
+            return None
+        prefix = unquote(parts.path).strip("/")
+        return parts.netloc, f"{prefix}/" if prefix else ""
 
     @property
     def broker_dir(self) -> Path:
@@ -322,6 +358,15 @@ def _is_database(text: str) -> bool:
     if url.drivername == "sqlite":  # in memory, each connection would have a record of its own
         return bool(url.database) and not (url.database or "").startswith((":memory:", "file:"))
     return url.drivername == "postgresql+psycopg"
+
+
+def _is_address(text: str) -> bool:
+    parts = urlsplit(text)
+    try:
+        named = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:  # a port that is no number
+        return False
+    return named and parts.scheme in {"http", "https"} and not (parts.query or "@" in parts.netloc)
 
 
 def find_unknown(environment: Mapping[str, str]) -> list[str]:

@@ -31,6 +31,7 @@ class Reason(StrEnum):
     CANCELLED_BY_USER = "cancelled_by_user"
     DEPENDENCY_FAILED = "dependency_failed"
     DATA_UNAVAILABLE = "data_unavailable"
+    STORAGE_UNAVAILABLE = "storage_unavailable"
     INTERNAL_ERROR = "internal_error"
 
 

@@ -8,15 +8,17 @@ from pathlib import Path
 
 from fmx_store import artifacts, claims
 from fmx_store.claims import Claim, Failure, StagedFile, Success
-from fmx_store.errors import BlobError, LeaseLostError
+from fmx_store.errors import BlobError, LeaseLostError, StorageUnavailableError
 from fmx_store.states import Reason, Role, State
 from worker.context import Context
 from worker.endings import Crash, Ending, Halt, HandBack, failure_of, failure_told
 from worker.messages import ArtifactReady, Done, Epoch, Failed, Last, Message, Phase
+from worker.patience import StoragePatience, within
 from worker.recorder import OUTAGES, Recorder, first_line, outlast
 from worker.scratch import scratch_of
 
 MODEL_FILE = "model.onnx"
+CANCEL_SECONDS = 1.5  # that the log of a cancelled run may take to store
 
 _log = logging.getLogger(__name__)
 
@@ -33,6 +35,10 @@ class Attempt:
     ) -> None:
         """Nothing has been said yet. `has_given_up` says when no more to wait for a database."""
         self._context, self._recorder, self._has_given_up = context, recorder, has_given_up
+        self.storage = StoragePatience(
+            context.settings.storage_patience_seconds,
+            lambda: has_given_up() or recorder.is_cancelled,
+        )
         self.claim, self.lease = claim, claim.lease
         self.scratch = scratch_of(context.settings.scratch_dir, claim.lease)
         self.output: Path | None = None  # what its pack's process prints, where that is no log
@@ -138,7 +144,7 @@ class Attempt:
         db, lease = self._context.db, self.lease
         match ending:
             case Done():
-                self._finish(self._stage_success(ending))
+                self._publish(ending)
             case Failure():
                 self._finish(replace(ending, files=self._stage_log()))
             case Crash(message):
@@ -154,10 +160,23 @@ class Attempt:
     def _settle(self, write: Callable[[], State]) -> None:
         _log.info("%s: is %s", self.label, outlast(write, self._has_given_up))
 
+    def _publish(self, done: Done) -> None:
+        try:
+            outcome = self._stage_success(done)
+        except StorageUnavailableError as error:
+            _log.warning("%s: its files can't be stored: %s", self.label, error)
+            if self._has_given_up():  # the worker stops; another does it again
+                self._settle(lambda: claims.hand_back(self._context.db, self.lease))
+                return
+            outcome = failure_of(error)
+        self._finish(outcome)
+
     def _stage_success(self, done: Done) -> Success | Failure:
         files = {self._publish_as(name): self.scratch.artifacts / name for name in self._names}
         try:
             staged = self._stage({**files, **self._log_file()})
+        except StorageUnavailableError:
+            raise
         except (OSError, BlobError) as error:
             _log.exception("%s: its files can't be stored", self.label)
             return replace(failure_of(error), files=self._stage_log())
@@ -165,7 +184,10 @@ class Attempt:
         return Success(done.summary, staged, model=has_model, results=done.results)
 
     def _stage_log(self) -> list[StagedFile]:
+        """The log, stored; nothing where that fails, or takes long and someone waits."""
         try:
+            if self._recorder.is_cancelled:
+                return within(CANCEL_SECONDS, lambda: self._stage(self._log_file()))
             return self._stage(self._log_file())
         except (OSError, BlobError) as error:
             _log.warning("%s: its log can't be stored: %s", self.label, error)
@@ -187,4 +209,8 @@ class Attempt:
 
     def _stage(self, files: dict[str, Path]) -> list[StagedFile]:
         db, blobs = self._context.db, self._context.blobs
-        return outlast(lambda: artifacts.stage(db, blobs, self.lease, files), self._has_given_up)
+
+        def stage() -> list[StagedFile]:
+            return artifacts.stage(db, blobs, self.lease, files)
+
+        return self.storage.outlast(lambda: outlast(stage, self._has_given_up))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from fmx_store.claims import Failure
+from fmx_store.errors import StorageUnavailableError
 from fmx_store.states import Reason
 from worker.messages import Done, Failed
 
@@ -49,6 +50,8 @@ def failure_of(error: Exception) -> Failure:
     message = str(error) or type(error).__name__
     if isinstance(error, OSError) and error.errno in FULL:
         return Failure(Reason.DISK_FULL, "disk_full", message)
+    if isinstance(error, StorageUnavailableError):
+        return Failure(Reason.STORAGE_UNAVAILABLE, error.code, message)
     text = "".join(traceback.format_exception(error))
     return Failure(
         Reason.INTERNAL_ERROR, "internal_error", f"{type(error).__name__}: {message}", text

@@ -1,7 +1,6 @@
 """From a claimed run to the order of its trainer."""
 
 import os
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -130,11 +129,8 @@ def _collect(context: Context, runs: Sequence[Run], scratch: Scratch) -> list[Ne
 
 
 def _localise(context: Context, artifact: Artifact, copy: Path) -> Path:
-    """An artifact as a local file: the stored one, or a copy of it. Raises BlobError."""
-    path = context.blobs.get_path(artifact.sha256)
-    if path is not None:
-        return path
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    with context.blobs.open(artifact.sha256) as source, copy.open("wb") as target:
-        shutil.copyfileobj(source, target)
-    return copy
+    """An artifact as a local file: the stored one, or a copy of it.
+
+    Raises BlobError, StorageUnavailableError.
+    """
+    return context.blobs.fetch(artifact.sha256, copy)

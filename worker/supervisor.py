@@ -20,12 +20,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from fmx_store.claims import Claim
+from fmx_store.errors import StorageUnavailableError
 from worker.attempt import Attempt
 from worker.child import Child, FloodError
 from worker.context import Context
-from worker.endings import FULL, Crash, Ending, Halt, failure_of
+from worker.endings import FULL, Crash, Ending, Halt, HandBack, failure_of
 from worker.messages import Assignment, Done, Drop
-from worker.orders import write_order
+from worker.orders import Order, write_order
 from worker.preparation import make_order
 from worker.recorder import OUTAGES, Recorder, first_line, outlast
 from worker.scratch import last_words, open_scratch
@@ -99,8 +100,13 @@ class Crew:
         if self._first.is_over_time():
             self._end_all(Attempt.time_is_over)
             return
-        pairs = [(attempt.claim, attempt.scratch) for attempt in self._attempts]
-        order = outlast(lambda: make_order(self._context, pairs), has_given_up)
+        try:
+            order = self._make_order(has_given_up)
+        except StorageUnavailableError as error:
+            _log.warning("%s: what it needs can't be had: %s", self._first.label, error)
+            ending = HandBack() if self._context.is_stopping() else failure_of(error)
+            self._end_all(lambda _: ending)
+            return
         write_order(order, self._first.scratch.order)
         for attempt in self._attempts:
             attempt.scratch.log.touch()  # a full disk is found out here
@@ -119,6 +125,15 @@ class Crew:
             self._have_done(child)
             if self._went_well() and self._trainers.keep(child):
                 stack.pop_all()
+
+    def _make_order(self, has_given_up: Callable[[], bool]) -> Order:
+        """Waits for a record or a storage that is away."""
+        pairs = [(attempt.claim, attempt.scratch) for attempt in self._attempts]
+
+        def make() -> Order:
+            return make_order(self._context, pairs)
+
+        return self._first.storage.outlast(lambda: outlast(make, has_given_up))
 
     def _have_done(self, child: Child) -> None:
         temporary = self._first.scratch.temporary

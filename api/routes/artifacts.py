@@ -44,7 +44,7 @@ def get_artifacts(
     response_class=Response,
     responses={
         **file_answer(200, "The archive.", "application/zip"),
-        **problem_responses(404, 422),
+        **problem_responses(404, 422, 503),
     },
 )
 def get_archive(
@@ -65,7 +65,8 @@ def get_archive(
         **file_answer(200, "The file; its type is the artifact's.", ANY_TYPE),
         **file_answer(206, "The range that was asked for.", ANY_TYPE),
         304: {"description": "The file is as in If-None-Match."},
-        **problem_responses(404, 416, 422),
+        307: {"description": "The file, or its range, is at Location for five minutes."},
+        **problem_responses(404, 416, 422, 503),
     },
     openapi_extra={"parameters": _FILE_HEADERS},
 )

@@ -1,9 +1,11 @@
 """Jobs: submit, list, show and wait, cancel, retry, delete; and what a job results in."""
 
+import logging
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
+from sqlalchemy.exc import SQLAlchemyError
 
 from api import examples
 from api.conditional import matches, preferred_wait
@@ -22,6 +24,8 @@ from fmx_store.overviews import require_overview
 from fmx_store.states import ENDED, State
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+_log = logging.getLogger(__name__)
 
 _WAIT_HEADERS = [
     header("Prefer", "Wait for the job to end, or, with If-None-Match, to change.", "wait=30"),
@@ -153,7 +157,10 @@ def retry_job(job_id: JobId, db: Db) -> Any:
 def delete_job(job_id: JobId, db: Db, services: App) -> None:
     files = jobs.remove(db, job_id)
     services.roster.forget_job(job_id)
-    services.collect(files)
+    try:
+        services.collect(files)
+    except (OSError, SQLAlchemyError) as error:  # the job is gone; what is left of it is swept up
+        _log.warning("files of job %s, which is deleted, stay for now: %s", job_id, error)
 
 
 @router.get(

@@ -10,6 +10,7 @@ import typer
 from pydantic import ValidationError
 
 from fmx_store.admin import keys
+from fmx_store.admin.fsck import fsck
 from fmx_store.settings import get_settings
 
 app = typer.Typer(
@@ -19,6 +20,9 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(keys.app, name="keys")
+
+
+app.command()(fsck)
 
 
 def main() -> None:
