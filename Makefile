@@ -4,7 +4,7 @@ SEEDS ?= 0
 PYTEST_ARGS ?=
 BIN := .venv/bin
 
-.PHONY: help demo report serve test check format bench clean
+.PHONY: help demo report serve test check audit format bench clean
 .DEFAULT_GOAL := help
 
 help: ## Show this help
@@ -28,6 +28,9 @@ check: .venv/.dev-ready ## Linter, formatter, types, import contracts
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
 
+audit: .venv/.audit-ready ## Our code, known vulnerabilities of its packages, and a list of them in out/sbom.json
+	$(BIN)/python scripts/audit.py
+
 format: .venv/.dev-ready ## Put the code into its form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -45,3 +48,7 @@ clean: ## Remove the virtual environment and caches (the data folder .fmx stays)
 .venv/.dev-ready: pyproject.toml constraints.txt scripts/setup.sh
 	@scripts/setup.sh dev
 	@touch .venv/.run-ready $@
+
+.venv/.audit-ready: pyproject.toml constraints.txt scripts/setup.sh
+	@scripts/setup.sh audit
+	@touch $@
