@@ -1,4 +1,4 @@
-"""What one job costs server, database, broker and store: `python -m benchmarks.job_cost [--jobs N]`.
+"""What one job costs server, database, broker and store: `python -m benchmarks.job_cost`.
 
 A server and a worker on PostgreSQL and Redis train small jobs one after another, as a client does
 that submits, waits by long polls and reads the results; counters are read before and after.
