@@ -9,7 +9,7 @@ from sqlmodel import select
 from api.schemas import Check, Readiness
 from fmx_ml.engine.kernel.library import foresee
 from fmx_store.broker import check_broker
-from fmx_store.revision import EXPECTED_REVISION, get_revision
+from fmx_store.revision import EXPECTED_REVISION, get_revision, is_behind
 
 if TYPE_CHECKING:
     from api.services import Services
@@ -21,7 +21,7 @@ _LIMITER_THREADS = 16  # checks of their own, so that a hung database does not k
 
 def _check_revision(services: "Services") -> None:
     found = get_revision(services.db)
-    if found != EXPECTED_REVISION:
+    if is_behind(found):
         hint = "run `python -m migrations upgrade`"
         raise RuntimeError(f"the tables are at revision {found}, not {EXPECTED_REVISION}: {hint}")
 
