@@ -16,6 +16,8 @@ USER 10001
 # The root may be read-only: everything that is written goes to /data and /tmp. What runs is the
 # installed package, compiled already, never a file that lies in the working folder.
 WORKDIR /data
+# The driver of PostgreSQL brings an OpenSSL of its own, which looks for certificates elsewhere.
+ENV SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
 ENV PYTHONSAFEPATH=1 HOME=/data FMX_HOST=0.0.0.0 FMX_PORT=8000 FMX_DATA_DIR=/data
 EXPOSE 8000
 VOLUME ["/data"]

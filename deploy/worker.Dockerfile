@@ -22,6 +22,8 @@ USER 10001
 # No health check: a worker that hangs loses its runs to others, one that dies is started again,
 # and an outage of the database, which it outlasts, must not end its trainings.
 WORKDIR /data
+# The driver of PostgreSQL brings an OpenSSL of its own, which looks for certificates elsewhere.
+ENV SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
 ENV PYTHONSAFEPATH=1 HOME=/data FMX_DATA_DIR=/data FMX_DATASET_DOWNLOAD=false
 VOLUME ["/data"]
 CMD ["python", "-m", "worker"]
