@@ -6,6 +6,7 @@ A mount namespace stands in for the container, so this needs root and a kernel t
 import io
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -23,9 +24,16 @@ USER = 10_001
 # What is left to write to is the data folder and a /tmp in memory, as in docker-compose.yml.
 CONFINE = """
 set -e
-data=$1; shift
+data=$1 python=$2 closed=$3; shift 3
 mount --bind "$data" "$data"
 mount -t tmpfs tmpfs /tmp
+if [ -n "$closed" ]; then
+    mkdir /tmp/python
+    mount --bind "$python" /tmp/python
+    mount -t tmpfs -o mode=755 tmpfs "$closed"
+    mkdir -p "$python"
+    mount --move /tmp/python "$python"
+fi
 while read -r _ point _; do
     case "$point" in
         /proc* | /sys* | /dev* | /tmp | "$data") ;;
@@ -53,11 +61,17 @@ def place(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         pytest.skip("only root can make a root that is read-only")
     monkeypatch.setenv("USER_ID", str(USER))
     shell = ["unshare", "--mount", "--propagation", "private", "bash", "-c", CONFINE]
-    place = [*shell, "confined", str(data_dir)]
+    place = [*shell, "confined", str(data_dir), sys.base_prefix, find_closed(sys.base_prefix)]
     tried = subprocess.run([*place, sys.executable, "-c", ""], capture_output=True, check=False)
     if tried.returncode != 0:
         pytest.skip(f"no confinement here: {tried.stderr.decode(errors='replace').strip()}")
     return place
+
+
+def find_closed(path: str) -> str:
+    """The first folder on the way to a path that nobody but its owner passes, as root's home is."""
+    ways = [*reversed(Path(path).parents), Path(path)]
+    return next((str(way) for way in ways if not way.stat().st_mode & stat.S_IXOTH), "")
 
 
 def can(place: list[str], code: str) -> bool:

@@ -95,7 +95,7 @@ def test_jobs_in_flight_end_well_after_an_upgrade(old_column: Column) -> None:
         worker.wait_for(rf"at revision {FIRST_REVISION} and this worker needs {EXPECTED_REVISION}")
         check_nothing_is_done(client)
         upgrade(old_column)
-        wait_until(lambda: client.get("/readyz").status_code == httpx.codes.OK, 30)
+        wait_until(lambda: client.get("/readyz").is_success, 30)
         ids = ids_by_name(client)
         assert job_of(client, ids["succeeded"])["state"] == "succeeded"
         states = {
@@ -140,7 +140,7 @@ def test_a_record_that_only_has_more_is_worked_on(column: Column) -> None:
         connection.execute(text("ALTER TABLE run ADD COLUMN of_the_future INTEGER"))
         connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = 'the_future'"))  # noqa: S608 - ours
     with serve(column) as (client, worker):
-        wait_until(lambda: client.get("/readyz").status_code == httpx.codes.OK, 30)
+        wait_until(lambda: client.get("/readyz").is_success, 30)
         spec = {"dataset": "synthetic", "max_epochs": 1, "batch_size": 1000}
         answer = client.post("/v1/jobs", json={"kind": "q1", "spec": spec})
         assert answer.status_code == httpx.codes.ACCEPTED
