@@ -12,6 +12,7 @@ import pytest
 from services import Column, find_binary, migrate
 from stack import job_of, serve, submit, wait_for_end, wait_until
 
+END_SECONDS = 400  # of a job, on a machine that does much else
 QUICK = {"worker_device": "cpu", "heartbeat_seconds": 0.3, "lease_seconds": 3}
 SMALL = {"dataset": "synthetic", "batch_size": 1000}
 
@@ -77,12 +78,13 @@ def elsewhere(column: Column, request: pytest.FixtureRequest) -> dict[str, str]:
     return {"FMX_DATABASE_URL": url, "FMX_BROKER_URL": column.environment["FMX_BROKER_URL"]}
 
 
+@pytest.mark.timeout(900)
 def test_a_backup_taken_while_jobs_run_is_whole(
     column: Column, elsewhere: dict[str, str], tmp_path: Path
 ) -> None:
     with serve(column, **QUICK) as (process, client):
         kept = submit(client, spec={**SMALL, "max_epochs": 1})
-        assert wait_for_end(client, kept)["state"] == "succeeded"
+        assert wait_for_end(client, kept, END_SECONDS)["state"] == "succeeded"
         moving = submit(client, spec={**SMALL, "max_epochs": 40})
         waiting = submit(client, spec={**SMALL, "max_epochs": 1, "seeds": [1]})
         wait_until(lambda: job_of(client, moving)["progress"]["completed"] > 0, 60)
@@ -98,7 +100,7 @@ def test_a_backup_taken_while_jobs_run_is_whole(
         assert sums_of(client, kept) == sums
         assert predictions_of(client, kept) == predictions
         assert client.get(f"/v1/jobs/{kept}/results").json() == results
-        assert wait_for_end(client, moving)["state"] == "succeeded"
-        assert wait_for_end(client, waiting)["state"] == "succeeded"
+        assert wait_for_end(client, moving, END_SECONDS)["state"] == "succeeded"
+        assert wait_for_end(client, waiting, END_SECONDS)["state"] == "succeeded"
         (again,) = client.get(f"/v1/jobs/{moving}/runs").json()["items"]
         assert again["attempt"] == 2, "taken from a worker that this record has never had"

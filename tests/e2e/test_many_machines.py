@@ -17,11 +17,12 @@ from stack import job_of, running, submit, wait_for_end, wait_until
 from fmx_store import jobs
 from fmx_store.database import Database
 
-NUM_SEEDS = 6
+NUM_SEEDS = 4
+END_SECONDS = 400  # of a job, on a machine that does much else
 SPEC = {"dataset": "synthetic", "batch_size": 500, "max_epochs": 2}
 QUICK = {"heartbeat_seconds": 0.3, "lease_seconds": 3, "dispatch_seconds": 1, "port": 0}
 
-pytestmark = pytest.mark.services
+pytestmark = [pytest.mark.services, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(params=["folder", pytest.param("s3", marks=needs_s3)])
@@ -116,11 +117,11 @@ def test_what_a_lost_host_was_training_goes_on_elsewhere(
             pytest.skip("no network can be cut here: namespaces can't be made")
         client = stack.enter_context(start_server(tmp_path, shared))
         stack.enter_context(start_worker(lost, tmp_path, shared))
-        job_id = submit(client, spec={**SPEC, "max_epochs": 60})
-        wait_until(lambda: job_of(client, job_id)["progress"]["completed"] > 0, 60)
+        job_id = submit(client, spec={**SPEC, "max_epochs": 20})
+        wait_until(lambda: job_of(client, job_id)["progress"]["completed"] > 0, END_SECONDS)
         subprocess.run(["ip", "-n", lost.name, "link", "set", "out", "down"], check=True)
         stack.enter_context(start_worker(other, tmp_path, shared))
-        assert wait_for_end(client, job_id)["state"] == "succeeded"
+        assert wait_for_end(client, job_id, END_SECONDS)["state"] == "succeeded"
         (run,) = client.get(f"/v1/jobs/{job_id}/runs").json()["items"]
         assert run["attempt"] == 2
         metrics: dict[str, Any] = client.get(f"/v1/runs/{run['id']}/metrics").json()
@@ -130,7 +131,7 @@ def test_what_a_lost_host_was_training_goes_on_elsewhere(
 def train(client: httpx.Client) -> str:
     """A job of several runs, done."""
     job_id = submit(client, spec={**SPEC, "seeds": list(range(NUM_SEEDS))})
-    body = wait_for_end(client, job_id)
+    body = wait_for_end(client, job_id, END_SECONDS)
     assert (body["state"], len(body["models"])) == ("succeeded", NUM_SEEDS), body
     results = client.get(f"/v1/jobs/{job_id}/results").raise_for_status().json()
     assert {c["ours"]["n"] for c in results["comparisons"] if c["ours"]} == {NUM_SEEDS}

@@ -22,6 +22,7 @@ from fmx_store.settings import Settings
 from migrations import commands
 from migrations.__main__ import main
 
+END_SECONDS = 400  # of a job, on a machine that does much else
 FIRST_REVISION = "2026_11_23_first_record"
 RECORD = Path(__file__).with_name("first_record.sql")
 # A silent worker is found out soon, and what its broker has lost with it is announced soon.
@@ -32,6 +33,8 @@ QUICK = {
     "lease_seconds": 3,
     "dispatch_seconds": 1,
 }
+
+pytestmark = pytest.mark.timeout(900)
 
 Rows = dict[str, list[tuple[Any, ...]]]
 
@@ -99,7 +102,7 @@ def test_jobs_in_flight_end_well_after_an_upgrade(old_column: Column) -> None:
         ids = ids_by_name(client)
         assert job_of(client, ids["succeeded"])["state"] == "succeeded"
         states = {
-            name: wait_for_end(client, ids[name])["state"]
+            name: wait_for_end(client, ids[name], END_SECONDS)["state"]
             for name in ("running", "cancelling", "queued")
         }
         assert states == {"running": "succeeded", "cancelling": "cancelled", "queued": "succeeded"}
@@ -144,7 +147,7 @@ def test_a_record_that_only_has_more_is_worked_on(column: Column) -> None:
         spec = {"dataset": "synthetic", "max_epochs": 1, "batch_size": 1000}
         answer = client.post("/v1/jobs", json={"kind": "q1", "spec": spec})
         assert answer.status_code == httpx.codes.ACCEPTED
-        assert wait_for_end(client, answer.json()["id"])["state"] == "succeeded"
+        assert wait_for_end(client, answer.json()["id"], END_SECONDS)["state"] == "succeeded"
         assert not any("this worker needs" in line for line in worker.lines)
 
 
