@@ -6,7 +6,7 @@ FUZZ_CASES ?= 20000
 FUZZ_SEED ?=
 BIN := .venv/bin
 
-.PHONY: help demo report serve test fuzz check format bench clean
+.PHONY: help demo report serve test fuzz check audit format bench clean
 .DEFAULT_GOAL := help
 
 help: ## Show this help
@@ -33,6 +33,9 @@ check: .venv/.dev-ready ## Linter, formatter, types, import contracts
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
 
+audit: .venv/.audit-ready ## Our code, known vulnerabilities of its packages, and a list of them in out/sbom.json
+	$(BIN)/python scripts/audit.py
+
 format: .venv/.dev-ready ## Put the code into its form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -50,3 +53,7 @@ clean: ## Remove the virtual environment and caches (the data folder .fmx stays)
 .venv/.dev-ready: pyproject.toml constraints.txt scripts/setup.sh
 	@scripts/setup.sh dev
 	@touch .venv/.run-ready $@
+
+.venv/.audit-ready: pyproject.toml constraints.txt scripts/setup.sh
+	@scripts/setup.sh audit
+	@touch $@

@@ -10,8 +10,8 @@ import anyio
 from api.schemas import Check, Readiness
 from fmx_ml.engine.kernel.library import foresee
 from fmx_store.broker import check_broker
-from fmx_store.revision import EXPECTED_REVISION
 from fmx_store.room import find_full
+from fmx_store.revision import EXPECTED_REVISION, is_behind
 
 if TYPE_CHECKING:
     from api.services import Services
@@ -24,7 +24,7 @@ _LIMITER_THREADS = 16  # checks of their own, so that a hung database does not k
 
 def _check_revision(services: "Services") -> None:
     found = services.get_revision()
-    if found != EXPECTED_REVISION:
+    if is_behind(found):
         hint = "run `python -m migrations upgrade`"
         raise RuntimeError(f"the tables are at revision {found}, not {EXPECTED_REVISION}: {hint}")
 

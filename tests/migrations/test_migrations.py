@@ -20,7 +20,13 @@ from fmx_ml.requests import parse_request
 from fmx_store import jobs
 from fmx_store.database import Database
 from fmx_store.overviews import read_overviews
-from fmx_store.revision import EXPECTED_REVISION, VERSION_TABLE, get_revision
+from fmx_store.revision import (
+    EARLIER_REVISIONS,
+    EXPECTED_REVISION,
+    VERSION_TABLE,
+    get_revision,
+    is_behind,
+)
 from fmx_store.settings import Settings
 from migrations import commands
 from migrations.__main__ import main
@@ -151,7 +157,11 @@ def test_the_revisions_make_what_the_tables_say(url: str, engine: Engine) -> Non
 def test_the_code_expects_the_newest_revision() -> None:
     script = ScriptDirectory.from_config(commands.make_config())
     assert script.get_heads() == [EXPECTED_REVISION]
-    for revision in script.walk_revisions():
+    revisions = list(script.walk_revisions())
+    assert {revision.revision for revision in revisions[1:]} == EARLIER_REVISIONS
+    assert all(map(is_behind, (None, *EARLIER_REVISIONS)))
+    assert not any(map(is_behind, (EXPECTED_REVISION, "of_a_later_release")))
+    for revision in revisions:
         assert Path(revision.path).stem == revision.revision
         assert len(revision.revision) <= commands.MAX_REVISION
 
