@@ -13,7 +13,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlmodel import col, or_, select
 
-from fmx_store import artifacts, claims
+from fmx_store import artifacts, claims, event_log
 from fmx_store.blobs import BlobStore
 from fmx_store.claims import Heartbeat
 from fmx_store.database import Database, Ring
@@ -138,6 +138,7 @@ class Maintenance:
             self.sweep()
 
     def sweep(self) -> None:
-        """Removes files that nothing names any more, of those that the record knows."""
+        """Removes files that nothing names any more, and what jobs deleted long ago have left."""
         artifacts.collect(self._db, self._blobs, artifacts.find_unused(self._db))
         self._blobs.tidy()
+        event_log.forget_deleted(self._db, timedelta(days=self._settings.event_days))

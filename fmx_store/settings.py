@@ -88,6 +88,9 @@ class Settings(BaseSettings):
         default=3.0, gt=0, description="Between asking a training to stop and killing it."
     )
     max_crashes: int = Field(default=3, ge=1, description="Crashes after which a run has failed.")
+    event_days: int = Field(
+        default=30, ge=0, description="Days that the events of a deleted job are kept."
+    )
 
     max_body_bytes: int = Field(default=256 * 1024, ge=1, description="Of a JSON body.")
     max_json_depth: int = Field(default=32, ge=1)

@@ -9,6 +9,7 @@ import sys
 import typer
 from pydantic import ValidationError
 
+from fmx_store.admin.history import history
 from fmx_store.settings import get_settings
 
 app = typer.Typer(
@@ -17,6 +18,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+
+@app.callback()
+def _choose() -> None:
+    """A single command would be the whole program."""
+
+
+app.command()(history)
 
 
 def main() -> None:
