@@ -8,7 +8,8 @@ import hashlib
 import heapq
 import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,11 +63,19 @@ def read_histories(db: Database) -> Iterator[JobHistory]:
     """Every job that is there or has left events, by id."""
     last = ""
     while ids := _find_ids(db, last):
-        with db.look() as connection:
-            if not db.is_sqlite:  # which reads as of one moment anyway
-                connection.execution_options(isolation_level="REPEATABLE READ")
-            yield from _read(connection, ids)
+        with look(db) as connection:
+            histories = read(connection, ids)
+        yield from histories
         last = ids[-1]
+
+
+@contextmanager
+def look(db: Database) -> Generator[Connection]:
+    """A connection that sees the record as it was at one moment."""
+    with db.look() as connection:
+        if not db.is_sqlite:  # which always reads so
+            connection.execution_options(isolation_level="REPEATABLE READ")
+        yield connection
 
 
 def _find_ids(db: Database, after: str) -> list[str]:
@@ -139,7 +148,9 @@ class _Beside:
         return run
 
 
-def _read(connection: Connection, ids: Sequence[str]) -> list[JobHistory]:
+def read(connection: Connection, ids: Sequence[str]) -> list[JobHistory]:
+    """The histories of jobs that are there or have left events."""
+
     def rows(query: Any) -> Sequence[Any]:
         return connection.execute(query, {"ids": ids}).all()
 
