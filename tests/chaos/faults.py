@@ -60,7 +60,7 @@ class Faults:
             fault = self._chance.choice(self.faults)
             self.done[fault.__name__] += 1
             fault()
-            self._restart_dead()
+            self.restart_dead()
             time.sleep(self._chance.uniform(0, 2 * PAUSE_SECONDS))
 
     def _away(self) -> float:
@@ -71,7 +71,7 @@ class Faults:
         self.tell(f"{what} for {seconds:.1f} s")
         time.sleep(seconds)
 
-    def _restart_dead(self) -> None:
+    def restart_dead(self) -> None:
         """As whoever looks after processes does."""
         workers = self._fleet.workers
         workers[:] = [worker for worker in workers if worker.process.poll() is None]

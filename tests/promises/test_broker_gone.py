@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 import redis
@@ -14,7 +14,7 @@ from tcp_proxy import Proxy
 FAST_SECONDS = 2.0  # this machine is shared; a broker's own bound would be 0.5 s and more, each
 JOBS = 5
 
-Loss = Callable[[Fleet, Proxy | None], "contextmanager[None]"]
+Loss = Callable[[Fleet, Proxy | None], AbstractContextManager[None]]
 
 
 @contextmanager
@@ -60,9 +60,7 @@ def silent(_fleet: Fleet, proxy: Proxy | None) -> Generator[None]:
 
 
 @pytest.mark.parametrize("loss", [flushed, down, silent], ids=lambda loss: loss.__name__)
-def test_the_broker_may_be_gone(
-    column: Column, broker_proxy: Proxy | None, loss: Callable[..., nullcontext[None]]
-) -> None:
+def test_the_broker_may_be_gone(column: Column, broker_proxy: Proxy | None, loss: Loss) -> None:
     if loss is silent and broker_proxy is None:
         pytest.skip("files do not fall silent")
     with running_fleet(column) as fleet:

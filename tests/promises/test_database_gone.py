@@ -10,6 +10,8 @@ from fleet import Fleet, running_fleet
 from services import Column
 from tcp_proxy import Proxy
 
+from fmx_store import jobs
+
 GONE_SECONDS = 12.0
 EPOCHS = 320  # of 0.05 s at least: longer than the database is gone
 ASK_SECONDS = 0.5
@@ -32,7 +34,7 @@ def gone(fleet: Fleet, proxy: Proxy | None) -> Generator[None]:
 
 
 def test_the_database_may_be_gone(column: Column, database_proxy: Proxy | None) -> None:
-    with running_fleet(column) as fleet:
+    with running_fleet(column, lease_seconds=4) as fleet:
         fleet.start_server()
         worker = fleet.start_worker()
         job_id = fleet.submit(epochs=EPOCHS)
@@ -50,8 +52,8 @@ def test_the_database_may_be_gone(column: Column, database_proxy: Proxy | None) 
             assert answer.json()["code"] == "database_unavailable"
         assert fleet.submit(), "it is back"
         assert fleet.wait_for_all() == ["succeeded"] * 2
-        [run] = fleet.runs(job_id)
-        assert (run["attempt"], run["crashes"]) == (1, 0)
+        run = jobs.list_runs(fleet.db, job_id)[0]
+        assert (run.attempt, run.crashes) == (1, 0)
         assert fleet.epochs(job_id) == [list(range(1, EPOCHS + 1))]
         fleet.check()
 

@@ -30,25 +30,34 @@ def assert_one_attempt_each(fleet: Fleet) -> None:
     fleet.check()
 
 
-def multiply_messages(fleet: Fleet) -> int:
-    """Puts four more of each message into the queue; answers how many there are then."""
+def count_messages(fleet: Fleet) -> int:
+    """The messages that wait."""
+    if not fleet.settings.broker_url:
+        return len(queued_messages(fleet.data_dir))
+    with redis.Redis.from_url(fleet.settings.broker_url) as client:
+        return client.llen("cpu")
+
+
+def multiply_messages(fleet: Fleet) -> None:
+    """Puts four more of each message into the queue."""
     if fleet.settings.broker_url:
         with redis.Redis.from_url(fleet.settings.broker_url) as client:
             for message in client.lrange("cpu", 0, -1):
                 client.lpush("cpu", *[message] * (COPIES - 1))
-            return client.llen("cpu")
+        return
     for path in queued_messages(fleet.data_dir):
-        stamp, _, rest = path.name.partition("_")
+        stamp = path.name.partition("_")[0]
         for _ in range(COPIES - 1):
-            shutil.copyfile(path, path.with_name(f"{stamp}_{uuid.uuid4()}.{rest.split('.', 1)[1]}"))
-    return len(queued_messages(fleet.data_dir))
+            shutil.copyfile(path, path.with_name(f"{stamp}_{uuid.uuid4()}.cpu.msg"))
 
 
 def test_every_message_five_times_makes_one_attempt_each(fleet: Fleet) -> None:
     fleet.start_server()
     for _ in range(4):
         fleet.submit(epochs=20)
-    fleet.wait_until(lambda: multiply_messages(fleet) >= 4 * COPIES, 10, "the messages")
+    fleet.wait_until(lambda: count_messages(fleet) == 4, 10, "the messages")
+    multiply_messages(fleet)
+    assert count_messages(fleet) == 4 * COPIES
     for _ in range(2):
         fleet.start_worker()
     assert fleet.wait_for_all() == ["succeeded"] * 4

@@ -1,11 +1,10 @@
 """A frozen worker does no harm: another finishes its run, and it writes nothing more."""
 
 import signal
+import sqlite3
 import time
 
 from fleet import Fleet
-from sqlalchemy import create_engine
-from sqlalchemy.exc import OperationalError
 from sqlmodel import select
 from workers import Worker, command_of
 
@@ -30,14 +29,13 @@ def freeze(fleet: Fleet, worker: Worker) -> None:
 
 
 def is_writable(fleet: Fleet) -> bool:
-    engine = create_engine(fleet.settings.database, connect_args={"timeout": 0.2})
+    connection = sqlite3.connect(fleet.data_dir / "fmx.sqlite3", 0.2, isolation_level=None)
     try:
-        with engine.connect() as connection:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-    except OperationalError:
+        connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError:
         return False
     finally:
-        engine.dispose()
+        connection.close()
     return True
 
 

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 import pytest
 from fleet import Fleet, running_fleet
 from services import Column, free_port, run_redis
+from workers import LINGERS_ONCE
 
 RUNNING, QUEUED_JOBS, QUEUED_A_JOB = 20, 10, 10
 
@@ -41,7 +42,7 @@ def start(fleet: Fleet) -> None:
 def test_an_accepted_job_is_never_lost(column: Column, lose_broker: Callable[[], None]) -> None:
     with running_fleet(column, lease_seconds=3) as fleet:
         start(fleet)
-        first = fleet.submit(seeds=RUNNING, epochs=150)
+        first = fleet.submit(ml=LINGERS_ONCE, seeds=RUNNING, epochs=30)
         for _ in range(QUEUED_JOBS):
             fleet.submit(seeds=QUEUED_A_JOB, epochs=3)
         fleet.wait_until(lambda: count(fleet, "running") == RUNNING, 60, "20 running")
