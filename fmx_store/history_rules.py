@@ -103,6 +103,7 @@ class RunFacts:
     needs: Sequence[str] = ()
     epochs: Epochs = field(default_factory=Epochs)
     pins: frozenset[int] = frozenset()
+    checkpoint: int = 0  # the newest one's epoch
     has_model: bool = False
     paths: frozenset[str] = frozenset()
 
@@ -223,6 +224,8 @@ def _judge_epochs(run: RunFacts) -> Iterator[Finding]:
         yield Rule.METRICS, run.id, f"there are {places}"
     if epochs.newest_attempt > run.attempt:
         yield Rule.METRICS, run.id, f"attempt {epochs.newest_attempt} has written, before its claim"
+    if run.checkpoint > epochs.last:
+        yield Rule.METRICS, run.id, f"its checkpoint is of epoch {run.checkpoint}"
     if run.state in {*ACTIVE, State.SUCCEEDED} and epochs.count != run.epochs_done:
         yield Rule.METRICS, run.id, f"{run.epochs_done} epochs are done, {epochs.count} are there"
     if run.state is State.SUCCEEDED and epochs.count and epochs.oldest_attempt < run.attempt:
@@ -236,6 +239,8 @@ def _judge_rest(run: RunFacts) -> Iterator[Finding]:
         yield Rule.LEFTOVER, run.id, f"it is {run.state}, and its end says otherwise"
     if not run.pins <= ({run.attempt} if run.state in ACTIVE else set()):
         yield Rule.LEFTOVER, run.id, f"it is {run.state} and pins files of {sorted(run.pins)}"
+    if run.checkpoint and run.state in {State.SUCCEEDED, State.CANCELLED}:
+        yield Rule.LEFTOVER, run.id, f"it is {run.state} and has a checkpoint"
 
 
 def _judge_files(run: RunFacts, events: Iterable[EventFact]) -> Iterator[Finding]:

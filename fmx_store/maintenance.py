@@ -83,8 +83,8 @@ class Reaper:
     def _look(self, db: Database) -> int:
         beats = claims.active(db)
         at = self._clock()
-        if self._looked_at is not None and at - self._looked_at > self._lease_seconds:
-            self._since.clear()
+        if self._looked_at is not None and at - self._looked_at > self._lease_seconds / 2:
+            self._since.clear()  # a pause that is shorter leaves a worker time for a heartbeat
         self._looked_at = at
         self._since = {beat: self._since.get(beat, at) for beat in beats}
         silent = [b for b, since in self._since.items() if at - since >= self._lease_seconds]

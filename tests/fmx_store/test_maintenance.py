@@ -112,6 +112,20 @@ def test_a_reaper_that_stood_still_begins_anew(db: Database, reaper: Reaper, clo
     assert look_for(2, reaper, clock, db, nothing) == 1
 
 
+def test_a_pause_of_almost_a_lease_leaves_time_for_a_heartbeat(
+    db: Database, reaper: Reaper, clock: Clock
+) -> None:
+    """A machine froze, with a reaper and a worker whose last beat was seen just before."""
+    submit(db)
+    lease = claim(db).lease
+    reaper.look(db)
+    assert look_for(2, reaper, clock, db, nothing) == 0
+    clock.at += LEASE - 1.5
+    assert reaper.look(db) == 0
+    claims.beat(db, lease)
+    assert look_for(LEASE - 1, reaper, clock, db, nothing) == 0
+
+
 @pytest.mark.parametrize("fails", ["active", "take_back"])
 def test_no_run_pays_for_an_outage(
     db: Database, reaper: Reaper, clock: Clock, monkeypatch: pytest.MonkeyPatch, fails: str

@@ -1,6 +1,7 @@
 """Who acts on a record: clients, workers with their trainers, and whoever looks after it."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TypeVar
 
 from guards import Guards
@@ -18,8 +19,9 @@ LOOK_SECONDS = 1.5  # between a reaper's looks
 POLL_SECONDS = 1.0
 EPOCH_SECONDS = 1.0
 RETRY_SECONDS = 0.7
-# A reaper may miss outages that are shorter than the time between its looks.
-SILENCE_SECONDS = LEASE_SECONDS / 1.25 - 2 * LOOK_SECONDS
+CHECKPOINTS = 0.4  # of all reports are followed by one
+# Outages and pauses that a reaper has not noticed may have taken the rest of a lease.
+SILENCE_SECONDS = 1.5
 
 PLANS: Sequence[Plan] = (
     {"a": ()},
@@ -152,6 +154,7 @@ class Worker:
         self._is_free = True
         self._epoch = 0
         self._news: list[int] = []
+        self.checkpoints = True
         self._begin_life(0.1)
 
     # Its own life
@@ -232,7 +235,8 @@ class Worker:
             return
         self._world.tell(f"{self.host.name} has {token}")
         self._ghost.grant(token)
-        self.token, self._epoch, self._news = token, 0, []
+        self.token, self._news = token, []
+        self._epoch = record.newest_checkpoint(token.place)
         self._while_held(EPOCH_SECONDS, token, self._train)
         self._while_held(HEARTBEAT_SECONDS, token, self._report)
 
@@ -275,7 +279,20 @@ class Worker:
         if state is State.CANCELLING and self._guards.beat_tells_cancel:
             self._end(well=False)
             return
+        if self.checkpoints and self._epoch and self._world.chance.random() < CHECKPOINTS:
+            last = self._news[0] - 1 if self._news else self._epoch
+            self._keep(token, last if self._guards.checkpoint_follows_epochs else self._epoch + 1)
         self._while_held(HEARTBEAT_SECONDS, token, self._report)
+
+    def _keep(self, token: Token, epoch: int) -> None:
+        """Stores a checkpoint, which takes a while, and records it."""
+
+        def record_it() -> None:
+            with suppress(AwayError):
+                self._world.ask(lambda: self._world.record.checkpoint(token, epoch))
+
+        if epoch > 0:
+            self._soon(HEARTBEAT_SECONDS, record_it)
 
     def _write(self, token: Token, news: Sequence[int]) -> State | None:
         record = self._world.record
@@ -350,7 +367,7 @@ class Keeper:
 
     def _watch(self, beats: Sequence[Beat]) -> None:
         at = self._host.clock()
-        has_paused = self._looked_at is not None and at - self._looked_at > LEASE_SECONDS
+        has_paused = self._looked_at is not None and at - self._looked_at > LEASE_SECONDS / 2
         if has_paused and self._guards.reaper_restarts_after_pauses:
             self._since.clear()
         self._looked_at = at

@@ -16,7 +16,15 @@ class Guards:
     claim_raises_token: bool = True
     """Each claim has a token of its own."""
     claim_clears_epochs: bool = True
-    """What earlier attempts have written goes when a run is claimed again."""
+    """What was written after the newest checkpoint goes when a run is claimed again."""
+    claim_adopts_epochs: bool = True
+    """What was written before it belongs to the new attempt."""
+    checkpoint_follows_epochs: bool = True
+    """A checkpoint is recorded after the epochs that lead to it."""
+    checkpoint_shows_token: bool = True
+    """A checkpoint is recorded by the attempt that holds the run."""
+    end_drops_checkpoints: bool = True
+    """Nothing goes on from a run that has ended well, or by a cancel."""
     claim_waits_for_needs: bool = True
     """A run that waits for others is not due."""
     token_on_write: bool = True

@@ -127,6 +127,12 @@ class RealRecord:
         lease = self._lease(token)
         return _unless_lost(lambda: claims.record_progress(self._db, lease, written))
 
+    def checkpoint(self, token: Token, epoch: int) -> bool:
+        raise NotImplementedError
+
+    def newest_checkpoint(self, place: Place) -> int:  # noqa: ARG002 - there is none
+        return 0
+
     def stage(self, token: Token) -> bool:
         pin = artifacts._pin
         return _unless_lost(lambda: pin(self._db, self._lease(token), {SHA: 3}) or True) is True
@@ -235,6 +241,12 @@ class Compared:
 
     def progress(self, token: Token, epochs: Sequence[int]) -> State | None:
         return self._both("progress", lambda record: record.progress(token, epochs))
+
+    def checkpoint(self, token: Token, epoch: int) -> bool:
+        return self._both("checkpoint", lambda record: record.checkpoint(token, epoch))
+
+    def newest_checkpoint(self, place: Place) -> int:
+        return self._both("resume", lambda record: record.newest_checkpoint(place))
 
     def stage(self, token: Token) -> bool:
         return self._both("stage", lambda record: record.stage(token))

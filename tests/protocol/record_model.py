@@ -53,6 +53,8 @@ class Record(Protocol):
     def claim(self, worker: str, seen: Place) -> Token | None: ...
     def beat(self, token: Token) -> State | None: ...
     def progress(self, token: Token, epochs: Sequence[int]) -> State | None: ...
+    def checkpoint(self, token: Token, epoch: int) -> bool: ...
+    def newest_checkpoint(self, place: Place) -> int: ...
     def stage(self, token: Token) -> bool: ...
     def finish(self, token: Token, *, well: bool) -> State | None: ...
     def complete_finish(self, token: Token) -> None: ...
@@ -81,6 +83,7 @@ class ModelRun:
     worker: str | None = None
     epochs_done: int = 0
     epochs: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])  # and attempts
+    checkpoint: int = 0
     rung_at: float = 0.0
     pins: set[int] = field(default_factory=set[int])
     paths: frozenset[str] = frozenset()
@@ -214,8 +217,10 @@ class ModelRecord:
         run.attempt += self._guards.claim_raises_token
         run.beat, run.worker = 0, worker
         if self._guards.claim_clears_epochs:
-            run.epochs.clear()
-        run.epochs_done = 0
+            run.epochs = [row for row in run.epochs if row[0] <= run.checkpoint]
+        if self._guards.claim_adopts_epochs:
+            run.epochs = [(epoch, run.attempt) for epoch, _ in run.epochs]
+        run.epochs_done = run.checkpoint
         if job.state is State.QUEUED:
             self._move_job(job, State.RUNNING)
         self._put(job, run, State.RUNNING)
@@ -250,6 +255,20 @@ class ModelRecord:
             run.epochs_done = max(run.epochs_done, epoch)
         job.version += bool(epochs)
         return run.state
+
+    def checkpoint(self, token: Token, epoch: int) -> bool:
+        """Records what the run can go on from."""
+        held = self._hold(token)
+        if held is None and self._guards.checkpoint_shows_token:
+            return False
+        job = self.jobs.get(token.place.job)
+        if job is not None:
+            job.runs[token.place.name].checkpoint = epoch
+        return held is not None
+
+    def newest_checkpoint(self, place: Place) -> int:
+        """The epoch that a run which was just claimed goes on from."""
+        return self.jobs[place.job].runs[place.name].checkpoint
 
     def stage(self, token: Token) -> bool:
         """Pins a file."""
@@ -387,6 +406,8 @@ class ModelRecord:
         if to not in ACTIVE:
             run.worker = None
             run.pins.clear()
+        if to in ENDED and reason is not Reason.WORKER_LOST and self._guards.end_drops_checkpoints:
+            run.checkpoint = 0
 
     def _release(self, job: ModelJob, ended: ModelRun) -> None:
         if ended.role is Role.COLLATION:
@@ -462,6 +483,7 @@ def _facts_of(run: ModelRun) -> RunFacts:
         needs=run.needs,
         epochs=epochs,
         pins=frozenset(run.pins),
+        checkpoint=run.checkpoint,
         has_model=run.has_model,
         paths=run.paths,
     )

@@ -42,6 +42,7 @@ class Schedule:
         record: Record | None = None,
         *,
         traced: bool = False,
+        checkpoints: bool = True,
     ) -> None:
         """Nothing happens before `run`."""
         self._seed = seed
@@ -49,6 +50,8 @@ class Schedule:
         self._ghost = ghost = Ghost(world)
         self._client = Client(world, guards, ghost, world.chance.randint(1, MAX_JOBS))
         self._workers = [Worker(world, guards, ghost, host) for host in world.hosts[:2]]
+        for worker in self._workers:
+            worker.checkpoints = checkpoints
         for host in world.hosts:
             Keeper(world, guards, ghost, host)
         for _ in range(world.chance.randrange(MAX_FAULTS)):
