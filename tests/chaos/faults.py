@@ -104,6 +104,11 @@ class Faults:
             return self._recovery.held_by(pids)
         return []
 
+    def broker_lost(self) -> None:
+        """What is to be claimed next is watched until it is."""
+        with suppress(SQLAlchemyError):
+            self._recovery.watch("broker lost", self._recovery.next_due())
+
     def stop_worker(self) -> None:
         """SIGTERM."""
         worker = self._any_worker()
@@ -192,10 +197,12 @@ class EmbeddedFaults(Faults):
     def lose_messages(self) -> None:
         """The folder goes."""
         self.tell("the messages are lost")
+        self.broker_lost()
         shutil.rmtree(self._fleet.settings.broker_dir / "messages", ignore_errors=True)
 
     def spoil_folder(self) -> None:
         """A file in its place."""
+        self.broker_lost()
         folder = self._fleet.settings.broker_dir / "messages"
         shutil.rmtree(folder, ignore_errors=True)
         with suppress(OSError):
@@ -246,6 +253,7 @@ class EnginesFaults(Faults):
 
     def kill_redis(self) -> None:
         """SIGKILL, and a new one, empty."""
+        self.broker_lost()
         self._redis.process.kill()
         self._redis.process.wait()
         self._wait("redis is killed")
@@ -255,6 +263,7 @@ class EnginesFaults(Faults):
     def flush_redis(self) -> None:
         """FLUSHALL."""
         self.tell("redis is emptied")
+        self.broker_lost()
         with redis.Redis.from_url(self._redis.url) as client:
             client.flushall()
 

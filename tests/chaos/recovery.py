@@ -19,7 +19,7 @@ LOOK_SECONDS = 0.1
 _RUN = table_of(Run)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Broken:
     """A run whose attempt was broken by something, and when."""
 
@@ -27,10 +27,11 @@ class Broken:
     run_id: str
     attempt: int
     at: float
+    is_due: bool = False
 
 
 class Recovery:
-    """Watches broken runs until another attempt runs, or they have ended."""
+    """Watches broken runs until they are due again, and until another attempt runs."""
 
     def __init__(self, db: Database) -> None:
         """Nothing is watched before `start`; the database should be one that stays reachable."""
@@ -58,6 +59,17 @@ class Recovery:
             rows = connection.execute(query).all()
         return [(run_id, attempt) for run_id, attempt, worker in rows if worker.endswith(ends)]
 
+    def next_due(self) -> list[tuple[str, int]]:
+        """The run that is to be claimed next."""
+        query = (
+            select(_RUN.c.id, _RUN.c.attempt)
+            .where(_RUN.c.state == State.QUEUED, _RUN.c.waiting_for == 0)
+            .order_by(_RUN.c.priority.desc(), _RUN.c.job_id, _RUN.c.position)
+            .limit(1)
+        )
+        with self._db.look() as connection:
+            return [(run_id, attempt) for run_id, attempt in connection.execute(query)]
+
     def watch(self, what: str, runs: Iterable[tuple[str, int]]) -> None:
         """Some runs have just been broken."""
         now = time.monotonic()
@@ -80,12 +92,19 @@ class Recovery:
         except SQLAlchemyError:
             return
         for each in broken:
-            state, attempt = found.get(each.run_id, (State.CANCELLED, 0))
-            if attempt > each.attempt:
-                self.seconds[each.what].append(time.monotonic() - each.at)
-            if attempt > each.attempt or state in ENDED:
-                with self._lock:
-                    self._broken.remove(each)
+            self._judge(each, *found.get(each.run_id, (State.CANCELLED, 0)))
+
+    def _judge(self, each: Broken, state: State, attempt: int) -> None:
+        seconds = time.monotonic() - each.at
+        runs_again = attempt > each.attempt
+        if state not in ACTIVE and not each.is_due:
+            each.is_due = True
+            self.seconds[f"{each.what}, until its run is free"].append(seconds)
+        if runs_again:
+            self.seconds[f"{each.what}, until its run is claimed again"].append(seconds)
+        if runs_again or state in ENDED:
+            with self._lock:
+                self._broken.remove(each)
 
     def __str__(self) -> str:
         """Medians and worst cases."""
