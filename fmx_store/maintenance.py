@@ -67,20 +67,26 @@ class Reaper:
         self._clock = clock
         self._since: dict[Heartbeat, float] = {}
         self._looked_at: float | None = None
+        self._is_in_doubt = False
 
     def look(self, db: Database) -> int:
         """Looks at every active run once; answers how many were taken back.
 
         After a database error, or where this process itself stood still, nothing is known again,
-        so no run pays for an outage that its worker may have had too.
+        so no run pays for an outage that its worker may have had too. Nor is anything known until
+        the database takes writes again: one that can only be read shows no heartbeats.
         """
         try:
             return self._look(db)
         except Exception:
             self._since.clear()
+            self._is_in_doubt = True
             raise
 
     def _look(self, db: Database) -> int:
+        if self._is_in_doubt:
+            claims.try_writing(db)
+            self._is_in_doubt = False
         beats = claims.active(db)
         at = self._clock()
         if self._looked_at is not None and at - self._looked_at > self._lease_seconds / 2:

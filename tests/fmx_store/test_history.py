@@ -107,9 +107,9 @@ def set_job(became: str, **values: Any) -> Spoil:
     )
 
 
-def set_run(became: str, name: str | None = None, **values: Any) -> Spoil:
+def set_run(became: str, which: str | None = None, /, **values: Any) -> Spoil:
     return lambda session, lived: session.exec(
-        update(Run).where(col(Run.id) == lived.run(became, name).id).values(**values)
+        update(Run).where(col(Run.id) == lived.run(became, which).id).values(**values)
     )
 
 

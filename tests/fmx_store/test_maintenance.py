@@ -3,12 +3,13 @@
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from record_kit import CRASHES, claim, run_named, submit, submit_plan, together
-from sqlmodel import col, update
+from sqlmodel import col, select, update
 
 from fmx_store import artifacts, claims, jobs, maintenance
 from fmx_store.blobs import FolderStore, digest
@@ -145,6 +146,60 @@ def test_no_run_pays_for_an_outage(
             reaper.look(db)
     assert look_for(LEASE - 1, reaper, clock, db, nothing) == 0
     assert look_for(2, reaper, clock, db, nothing) == 1
+
+
+def test_nothing_is_known_while_the_database_can_only_be_read(
+    db: Database, reaper: Reaper, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Heartbeats fail for a while, which ends just before the second lease does."""
+    submit(db)
+    lease = claim(db).lease
+
+    def fail(*_: object) -> None:
+        raise ConnectionError("the database can only be read")
+
+    with monkeypatch.context() as patched:
+        for name in ("take_back", "try_writing"):
+            patched.setattr(claims, name, fail)
+        for second in range(2 * round(LEASE)):
+            clock.at += 1
+            with pytest.raises(ConnectionError) if second > LEASE - 1 else nullcontext():
+                assert reaper.look(db) == 0
+    assert look_for(1, reaper, clock, db, nothing) == 0
+    claims.beat(db, lease)
+    assert look_for(LEASE - 1, reaper, clock, db, nothing) == 0
+    assert look_for(2, reaper, clock, db, nothing) == 1
+
+
+def test_a_write_that_holds_up_heartbeats_holds_up_the_reaper(
+    db: Database, reaper: Reaper, clock: Clock
+) -> None:
+    """SQLite has one writer: while another process writes, no heartbeat comes through."""
+    if not db.is_sqlite:
+        pytest.skip("a write of PostgreSQL holds up nobody")
+    submit(db)
+    lease = claim(db).lease
+    reaper.look(db)
+    locked, looked = threading.Event(), threading.Event()
+
+    def write_for_long() -> None:
+        other = Database(db.url)
+        with other.write() as session:
+            session.exec(select(Run.id)).all()
+            locked.set()
+            assert not looked.wait(0.5)
+            clock.at += 2 * LEASE
+        other.close()
+
+    def look() -> int:
+        locked.wait()
+        taken = reaper.look(db)
+        looked.set()
+        return taken
+
+    assert together(write_for_long, look) == [None, 0]
+    claims.beat(db, lease)
+    assert look_for(LEASE - 1, reaper, clock, db, nothing) == 0
 
 
 def test_the_third_silence_fails_the_run(db: Database, reaper: Reaper, clock: Clock) -> None:

@@ -98,12 +98,14 @@ class Client:
         self._world.tell(f"{job} is accepted")
         self.jobs.append(job)
         self._ghost.accepted.add(job)
+        if not self._world.is_faulty:
+            self.cancel_endless()
         server_dies = self._world.is_faulty and self._world.chance.random() < 0.2
         if not self._guards.submit_is_one_transaction and not server_dies:
             self._later(0.3, lambda: record.complete_submission(job))
 
     def _meddle(self) -> None:
-        if not self.jobs:
+        if not self.jobs or not self._world.is_faulty:
             return
         job = self._world.chance.choice(self.jobs)
         act = self._world.chance.choices((self.cancel, self._retry, self._remove), (4, 4, 1))[0]
@@ -215,7 +217,7 @@ class Worker:
     def _look(self) -> None:
         self._is_free = False
         try:
-            due = self._world.ask(self._world.record.find_due)
+            due = self._world.look(self._world.record.find_due)
         except AwayError:
             due = None
         if due is None:
@@ -351,19 +353,31 @@ class Keeper:
         self._world, self._guards, self._ghost, self._host = world, guards, ghost, host
         self._since: dict[Beat, float] = {}
         self._looked_at: float | None = None
+        self._is_in_doubt = False
         world.after(LOOK_SECONDS, host, self._look)
 
     def _look(self) -> None:
         try:
-            self._watch(self._world.ask(self._world.record.active))
-            self._announce()
+            self._watch(self._find_active())
         except AwayError:
             self._forget_after_error()
+        with suppress(AwayError):
+            self._announce()
         self._world.after(LOOK_SECONDS, self._host, self._look)
 
     def _forget_after_error(self) -> None:
         if self._guards.reaper_restarts_after_errors:
             self._since.clear()
+            self._is_in_doubt = True
+
+    def _find_active(self) -> list[Beat]:
+        world = self._world
+        if self._is_in_doubt:
+            world.ask(world.record.try_writing)
+            self._is_in_doubt = False
+        if world.now < world.locked_until and self._guards.reaper_waits_its_turn:
+            raise AwayError
+        return world.look(world.record.active)
 
     def _watch(self, beats: Sequence[Beat]) -> None:
         at = self._host.clock()
@@ -378,6 +392,11 @@ class Keeper:
             self._world.after(0.5, self._host, lambda: self._take_back(silent))
 
     def _take_back(self, silent: Sequence[Beat]) -> None:
+        unlocked_at = self._world.locked_until
+        if self._world.now < unlocked_at:  # it waits for another's write to end, as heartbeats do
+            when = unlocked_at + self._world.chance.uniform(0, RETRY_SECONDS)
+            self._world.at(when, self._host, lambda: self._take_back(silent))
+            return
         for seen in silent:
             try:
                 taken = self._world.ask(lambda seen=seen: self._world.record.take_back(seen))

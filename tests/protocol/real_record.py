@@ -164,6 +164,9 @@ class RealRecord:
         known = Heartbeat(lease.run_id, lease.job_id, seen.attempt, seen.beat)
         return claims.take_back(self._db, known, MAX_CRASHES)
 
+    def try_writing(self) -> None:
+        claims.try_writing(self._db)
+
     def find_waiting(self, older_than: float, now: float) -> list[Place]:  # noqa: ARG002 - patched
         rings = maintenance.find_waiting(self._db, older_than)
         return [self._places[run_id] for run_id, _ in rings]
@@ -268,6 +271,9 @@ class Compared:
 
     def take_back(self, seen: Beat) -> bool:
         return self._both("take_back", lambda record: record.take_back(seen))
+
+    def try_writing(self) -> None:
+        self._both("try_writing", lambda record: record.try_writing())
 
     def find_waiting(self, older_than: float, now: float) -> list[Place]:
         return self._both(

@@ -77,8 +77,10 @@ class Schedule:
 
     def _break_something(self) -> None:
         world, chance = self.world, self.world.chance
+        if not world.is_faulty:
+            return
         worker = chance.choice(self._workers)
-        match chance.randrange(7):
+        match chance.randrange(9):
             case 0:
                 world.cut_off(chance.uniform(1, 20))
             case 1:
@@ -89,6 +91,10 @@ class Schedule:
                 world.freeze(chance.choice(world.hosts), chance.uniform(1, 25))
             case 5:
                 worker.stop()
+            case 6:
+                world.lock(chance.uniform(1, 20))
+            case 7:
+                world.make_read_only(chance.uniform(1, 20))
             case _:
                 worker.crash()
 

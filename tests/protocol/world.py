@@ -12,6 +12,7 @@ T = TypeVar("T")
 Act = Callable[[], None]
 
 FAULTY_SECONDS = 45.0  # from then on nothing more goes wrong
+THAW_SECONDS = 2.0  # after a pause, until each timer of a host has gone off
 LOST_ANSWERS = 0.03  # of all commits in that time
 LOST_MESSAGES = 0.2
 DOUBLED_MESSAGES = 0.3
@@ -74,7 +75,7 @@ class World:
         rates = [self.chance.uniform(SLOWEST_CLOCK, FASTEST_CLOCK) for _ in range(3)]
         self.hosts = [Host(self, f"host-{n}", rate) for n, rate in enumerate(rates)]
         self.outside = Host(self, "outside", 1.0)
-        self.away_until = 0.0
+        self.away_until = self.read_only_until = self.locked_until = 0.0
         self.broker_away_until = 0.0
         self.messages: list[Place] = []
         self.fates: dict[Place, Fate] = {}
@@ -98,7 +99,10 @@ class World:
 
     def after(self, seconds: float, host: Host, act: Act) -> None:
         """Puts an act into the calendar, about so far from now."""
-        when = self.now + seconds * self.chance.uniform(0.7, 1.3)
+        self.at(self.now + seconds * self.chance.uniform(0.7, 1.3), host, act)
+
+    def at(self, when: float, host: Host, act: Act) -> None:
+        """Puts an act into the calendar."""
         heapq.heappush(self._calendar, (when, next(self._numbers), host, act))
 
     def run(self, until: float) -> None:
@@ -106,15 +110,23 @@ class World:
         while self._calendar and self._calendar[0][0] <= until:
             when, number, host, act = heapq.heappop(self._calendar)
             if when < host.frozen_until:
-                heapq.heappush(self._calendar, (host.frozen_until, number, host, act))
+                resumed = host.frozen_until + self.chance.uniform(0, THAW_SECONDS)
+                heapq.heappush(self._calendar, (resumed, number, host, act))
                 continue
             self.now = when
             act()
         self.now = until
 
+    def look(self, read: Callable[[], T]) -> T:
+        """One transaction that only reads. Raises AwayError."""
+        if self.now < self.away_until:
+            raise AwayError
+        self.record.now = self.now
+        return read()
+
     def ask(self, write: Callable[[], T]) -> T:
         """One transaction. Raises AwayError: it was not done, or it was and nobody says so."""
-        if self.now < self.away_until:
+        if self.now < max(self.away_until, self.read_only_until, self.locked_until):
             raise AwayError
         self.record.now = self.now
         answer = write()
@@ -155,6 +167,20 @@ class World:
         for host in self.hosts:
             host.note_blindness(self.away_until)
 
+    def lock(self, seconds: float) -> None:
+        """Another process writes, and whoever wants to write waits for it."""
+        self.tell(f"the database is locked for {seconds:.1f} s")
+        self.locked_until = max(self.locked_until, self.now + seconds)
+        for host in self.hosts:
+            host.note_blindness(self.locked_until)
+
+    def make_read_only(self, seconds: float) -> None:
+        """The database can be read, and nothing can be written."""
+        self.tell(f"the database can only be read for {seconds:.1f} s")
+        self.read_only_until = max(self.read_only_until, self.now + seconds)
+        for host in self.hosts:
+            host.note_blindness(self.read_only_until)
+
     def stop_broker(self, seconds: float) -> None:
         """The broker is away for a while, and comes back empty."""
         self.tell(f"the broker is away for {seconds:.1f} s")
@@ -169,7 +195,7 @@ class World:
 
     def heal(self, *, broker: bool) -> None:
         """Nothing is away or frozen any more, but perhaps the broker, for good."""
-        self.away_until = self.now
+        self.away_until = self.read_only_until = self.locked_until = self.now
         for host in self.hosts:
             host.frozen_until = self.now
             host.note_sight()
