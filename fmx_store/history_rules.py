@@ -246,13 +246,18 @@ def _judge_rest(run: RunFacts) -> Iterator[Finding]:
 def _judge_files(run: RunFacts, events: Iterable[EventFact]) -> Iterator[Finding]:
     has_succeeded = run.state is State.SUCCEEDED
     if has_succeeded and not run.is_taken_over:
-        published = [e.paths for e in events if e.type == "artifacts" and e.run_id == run.id]
-        wanted = published[-1] if published else frozenset[str]()
+        own = (e for e in events if (e.type, e.run_id, e.attempt) == _published(run))
+        wanted = next((event.paths for event in own), frozenset[str]())
         if run.paths != wanted:
             yield Rule.FILES, run.id, f"published and there differ: {sorted(wanted ^ run.paths)}"
     is_classifier = run.role is Role.TRAINING and f"{run.name}/{MODEL_FILE}" in run.paths
     if run.has_model != (has_succeeded and is_classifier):
         yield Rule.MODEL, run.id, f"it has {'a' if run.has_model else 'no'} model"
+
+
+def _published(run: RunFacts) -> tuple[str, str, int]:
+    """What an event is like that says which files a run has left."""
+    return "artifacts", run.id, run.attempt
 
 
 def _judge_log(history: JobHistory) -> Iterator[Finding]:

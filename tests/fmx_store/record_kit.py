@@ -90,7 +90,8 @@ def run_named(db: Database, job_id: str, name: str) -> Run:
 
 def check_record(db: Database) -> None:
     """Nothing contradicts what has happened."""
-    assert [str(violation) for violation in check_history(db)] == []
+    found = check_history(db)
+    assert not found, "\n".join(map(str, found))
 
 
 def dump(db: Database) -> dict[str, list[dict[str, Any]]]:

@@ -357,6 +357,7 @@ class Keeper:
         world.after(LOOK_SECONDS, host, self._look)
 
     def _look(self) -> None:
+        self._notice_pause()
         try:
             self._watch(self._find_active())
         except AwayError:
@@ -372,22 +373,28 @@ class Keeper:
 
     def _find_active(self) -> list[Beat]:
         world = self._world
-        if self._is_in_doubt:
+        suspects = bool(self._find_silent(LEASE_SECONDS / 2)) and self._guards.reaper_tries_writing
+        if self._is_in_doubt or suspects:
             world.ask(world.record.try_writing)
             self._is_in_doubt = False
-        if world.now < world.locked_until and self._guards.reaper_waits_its_turn:
-            raise AwayError
         return world.look(world.record.active)
 
-    def _watch(self, beats: Sequence[Beat]) -> None:
+    def _find_silent(self, seconds: float) -> list[Beat]:
+        at = self._host.clock()
+        return [beat for beat, since in self._since.items() if at - since >= seconds]
+
+    def _notice_pause(self) -> None:
         at = self._host.clock()
         has_paused = self._looked_at is not None and at - self._looked_at > LEASE_SECONDS / 2
         if has_paused and self._guards.reaper_restarts_after_pauses:
             self._since.clear()
         self._looked_at = at
+
+    def _watch(self, beats: Sequence[Beat]) -> None:
+        at = self._host.clock()
         self._since = {beat: self._since.get(beat, at) for beat in beats}
         lease = LEASE_SECONDS if self._guards.reaper_waits_a_lease else 0.0
-        silent = [beat for beat, since in self._since.items() if at - since >= lease]
+        silent = self._find_silent(lease)
         if silent and self._guards.silence_is_noticed:
             self._world.after(0.5, self._host, lambda: self._take_back(silent))
 

@@ -53,8 +53,8 @@ class Guards:
     """A run is taken back only if its counter is still the one that was seen."""
     reaper_restarts_after_errors: bool = True
     """After an outage, once the database can be written, every run has a whole lease again."""
-    reaper_waits_its_turn: bool = True
-    """What holds up heartbeats holds up the looks of reapers too."""
+    reaper_tries_writing: bool = True
+    """Who sees a silence finds out whether the database takes any writes."""
     reaper_restarts_after_pauses: bool = True
     """A reaper that stood still itself begins anew."""
     reaper_waits_a_lease: bool = True

@@ -1,5 +1,6 @@
 """The functions of fmx_store behind the model's interface, alone and side by side with it."""
 
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -47,7 +48,7 @@ class RealRecord:
         self._places: dict[str, Place] = {}
         self.rings: list[Place] = []
         self.now = 0.0
-        self.hash = f"{id(self):x}"
+        self._name = uuid.uuid4().hex  # of this record's submissions
 
     @contextmanager
     def at_its_time(self) -> Iterator[None]:
@@ -80,7 +81,7 @@ class RealRecord:
         rings: list[Ring] = []
         self._db.on_commit = rings.extend
         with mock.patch("fmx_store.submissions.plan", return_value=planned):
-            key = IdempotencyKey(f"{self.hash}-{job}", "0" * 64)
+            key = IdempotencyKey(f"{self._name}-{job}", "0" * 64)
             self._job_ids[job] = jobs.submit(self._db, asked, 1000, key).job.id
         self._db.on_commit = self._note_rings
         self._note_rings(rings)

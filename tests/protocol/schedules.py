@@ -80,7 +80,7 @@ class Schedule:
         if not world.is_faulty:
             return
         worker = chance.choice(self._workers)
-        match chance.randrange(9):
+        match chance.randrange(8):
             case 0:
                 world.cut_off(chance.uniform(1, 20))
             case 1:
@@ -91,9 +91,9 @@ class Schedule:
                 world.freeze(chance.choice(world.hosts), chance.uniform(1, 25))
             case 5:
                 worker.stop()
-            case 6:
+            case 6 if world.has_one_writer:
                 world.lock(chance.uniform(1, 20))
-            case 7:
+            case 6:
                 world.make_read_only(chance.uniform(1, 20))
             case _:
                 worker.crash()

@@ -75,6 +75,7 @@ class World:
         rates = [self.chance.uniform(SLOWEST_CLOCK, FASTEST_CLOCK) for _ in range(3)]
         self.hosts = [Host(self, f"host-{n}", rate) for n, rate in enumerate(rates)]
         self.outside = Host(self, "outside", 1.0)
+        self.has_one_writer = self.chance.random() < 0.5  # the database, as SQLite has
         self.away_until = self.read_only_until = self.locked_until = 0.0
         self.broker_away_until = 0.0
         self.messages: list[Place] = []
@@ -195,6 +196,7 @@ class World:
 
     def heal(self, *, broker: bool) -> None:
         """Nothing is away or frozen any more, but perhaps the broker, for good."""
+        self.has_one_writer = self.chance.random() < 0.5  # the database, as SQLite has
         self.away_until = self.read_only_until = self.locked_until = self.now
         for host in self.hosts:
             host.frozen_until = self.now
