@@ -4,9 +4,12 @@ SEEDS ?= 0
 PYTEST_ARGS ?=
 FUZZ_CASES ?= 20000
 FUZZ_SEED ?=
+CHAOS_SECONDS ?= 300
+CHAOS_SEED ?=
+CHAOS_COLUMN ?= both
 BIN := .venv/bin
 
-.PHONY: help demo report serve test fuzz check audit format bench clean
+.PHONY: help demo report serve test fuzz chaos check audit format bench clean
 .DEFAULT_GOAL := help
 
 help: ## Show this help
@@ -42,6 +45,10 @@ format: .venv/.dev-ready ## Put the code into its form
 
 bench: .venv/.dev-ready ## Measurements, each beside what it is compared with
 	$(BIN)/python -m benchmarks.bench
+
+chaos: .venv/.dev-ready ## Faults for CHAOS_SECONDS, then every promise is checked (CHAOS_SEED, CHAOS_COLUMN)
+	@CHAOS_SECONDS=$(CHAOS_SECONDS) CHAOS_SEED=$(CHAOS_SEED) \
+		CHAOS_COLUMN=$(CHAOS_COLUMN) $(BIN)/pytest -q tests/chaos
 
 clean: ## Remove the virtual environment and caches (the data folder .fmx stays)
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache build *.egg-info

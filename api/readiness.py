@@ -10,8 +10,8 @@ import anyio
 from api.schemas import Check, Readiness
 from fmx_ml.engine.kernel.library import foresee
 from fmx_store.broker import check_broker
-from fmx_store.room import find_full
 from fmx_store.revision import EXPECTED_REVISION, is_behind
+from fmx_store.room import find_full
 
 if TYPE_CHECKING:
     from api.services import Services

@@ -13,7 +13,7 @@ from fmx_ml.requests import JobRequest
 from fmx_store.database import Database
 from fmx_store.errors import ConflictError, CursorError, NotFoundError
 from fmx_store.ids import is_id
-from fmx_store.lifecycle import cancel_all, lock_job, move_job, move_run, ring, runs_of
+from fmx_store.lifecycle import cancel_all, lock_job, move_job, move_run, note, ring, runs_of
 from fmx_store.new_jobs import IdempotencyKey
 from fmx_store.overviews import HEADS, Overview, complete
 from fmx_store.pages import Page, decode_cursor, make_page
@@ -187,7 +187,7 @@ def _count_unmet(session: Session, job: Job) -> dict[str, int]:
 
 
 def remove(db: Record, job_id: str) -> set[str]:
-    """Deletes a job and all its rows; answers the sha256 of the files it had.
+    """Deletes a job and all its rows but its events; answers the sha256 of the files it had.
 
     Raises NotFoundError, ConflictError while a worker holds one of its runs.
     """
@@ -196,6 +196,7 @@ def remove(db: Record, job_id: str) -> set[str]:
         if job.state in ACTIVE:
             raise ConflictError(f"job {job_id} is {job.state}: cancel it first")
         files = set(session.exec(select(Artifact.sha256).where(Artifact.job_id == job_id)))
+        note(session, job, "deleted")
         session.exec(delete(Idempotency).where(col(Idempotency.job_id) == job_id))
         session.exec(delete(Job).where(col(Job.id) == job_id))
         return files

@@ -142,6 +142,9 @@ class Settings(BaseSettings):
         default=3.0, gt=0, description="Between asking a training to stop and killing it."
     )
     max_crashes: int = Field(default=3, ge=1, description="Crashes after which a run has failed.")
+    event_days: int = Field(
+        default=30, ge=0, description="Days that the events of a deleted job are kept."
+    )
 
     max_connections: int = Field(default=2000, ge=1, description="Open at a time.")
     max_head_bytes: int = Field(

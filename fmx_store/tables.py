@@ -300,14 +300,20 @@ class Model(SQLModel, table=True):
     owner: str | None = Field(default=None, max_length=MAX_OWNER_LENGTH)
 
 
-class Event(SQLModel, table=True):
-    """What happened to a job, in order; `seq` is the job's version that the event made."""
+_IS_DELETION = text("type = 'deleted'")
 
-    job_id: str = Field(
-        sa_column_args=(ForeignKey("job.id", ondelete="CASCADE"),),
-        primary_key=True,
-        max_length=ID_LENGTH,
+
+class Event(SQLModel, table=True):
+    """What happened to a job, in order; `seq` is the job's version that the event made.
+
+    Events are only ever added, and outlive their job.
+    """
+
+    __table_args__ = (
+        Index("ix_event_deleted", "at", sqlite_where=_IS_DELETION, postgresql_where=_IS_DELETION),
     )
+
+    job_id: str = Field(primary_key=True, max_length=ID_LENGTH)
     seq: int = Field(primary_key=True)
     type: str = Field(max_length=40)
     run_id: str | None = Field(default=None, max_length=ID_LENGTH)

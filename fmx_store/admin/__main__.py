@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from fmx_store.admin import keys
 from fmx_store.admin.fsck import fsck
+from fmx_store.admin.history import history
 from fmx_store.settings import get_settings
 
 app = typer.Typer(
@@ -20,9 +21,8 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(keys.app, name="keys")
-
-
 app.command()(fsck)
+app.command()(history)
 
 
 def main() -> None:

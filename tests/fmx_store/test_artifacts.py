@@ -6,8 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from history import check_record
-from record_kit import CRASHES, add_all, claim, submit, together
+from record_kit import CRASHES, add_all, check_record, claim, submit, together
 from sqlmodel import col, select, update
 
 from fmx_store import artifacts, claims, jobs

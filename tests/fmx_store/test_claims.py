@@ -3,12 +3,12 @@
 from typing import Any
 
 import pytest
-from history import check_record
 from record_kit import (
     CPU,
     CRASHES,
     FAILED,
     add_all,
+    check_record,
     claim,
     epoch,
     lease_of,

@@ -5,9 +5,9 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from history import check_record
 from record_kit import (
     FAILED,
+    check_record,
     claim,
     dump,
     epoch,

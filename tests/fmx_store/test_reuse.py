@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from history import check_record
 from record_kit import (
     FAILED,
+    check_record,
     claim,
     dump,
     epoch,

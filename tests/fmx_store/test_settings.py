@@ -38,6 +38,7 @@ VALUES = {
     "publish_timeout_seconds": "1",
     "stop_seconds": "2",
     "max_crashes": "5",
+    "event_days": "3",
     "max_body_bytes": "1000",
     "max_json_depth": "16",
     "max_runs_per_job": "10",

@@ -8,8 +8,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from history import check_record
-from record_kit import dump, finish_all, request, statements, states_of, together
+from record_kit import check_record, dump, finish_all, request, statements, states_of, together
 from services import ROOT
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError

@@ -26,6 +26,7 @@ T = TypeVar("T")
 DOUBLES = Path(__file__).resolve().parent / "doubles"
 # A split_seed tells the double what to play.
 GOOD, CRASHES_ONCE, CRASHES, DEAF, NOT_A_NUMBER, ESCAPES, FAILS_ONCE, DIES_LATE = range(8)
+LINGERS_ONCE = 8
 
 # Faster than the defaults, so that tests need not wait.
 QUICK: dict[str, Any] = {
