@@ -20,7 +20,7 @@ from fmx_store.errors import NotFoundError
 from fmx_store.ids import is_id
 from fmx_store.pages import Page, decode_path, make_page
 from fmx_store.states import Role
-from fmx_store.tables import Artifact, Blob, Job, Pin, Run, now
+from fmx_store.tables import Artifact, Blob, Checkpoint, Job, Pin, Run, now
 from fmx_store.texts import is_storable
 
 STAGE_TRIES = 5  # a blob's row may come or go between our look and our pin
@@ -29,6 +29,7 @@ SWEEP_AGE_SECONDS = 600  # a blob unused for this long belongs to no one who is 
 
 _UNUSED = (
     ~exists().where(col(Artifact.sha256) == Blob.sha256),
+    ~exists().where(col(Checkpoint.sha256) == Blob.sha256),
     ~exists().where(col(Pin.sha256) == Blob.sha256),
 )
 
@@ -166,7 +167,7 @@ def artifacts_of_runs(db: Database, run_ids: Sequence[str]) -> dict[str, dict[st
 
 
 def collect(db: Database, blobs: BlobStore, digests: Iterable[str]) -> int:
-    """Removes those blobs that no artifact and no pin names; answers how many."""
+    """Removes those blobs that no artifact, checkpoint or pin names; answers how many."""
     wanted = sorted(set(digests))
     chunks = (wanted[i : i + COLLECT_AT_ONCE] for i in range(0, len(wanted), COLLECT_AT_ONCE))
     return sum(_collect_some(db, blobs, chunk) for chunk in chunks)

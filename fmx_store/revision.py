@@ -5,7 +5,7 @@ from sqlalchemy import Connection, inspect, text
 from fmx_store.database import Database
 
 VERSION_TABLE = "fmx_alembic_version"
-EXPECTED_REVISION = "2026_11_26_pack_keys"
+EXPECTED_REVISION = "2026_11_26_checkpoints"
 
 
 def get_revision(db: Database) -> str | None:

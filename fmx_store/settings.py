@@ -87,6 +87,9 @@ class Settings(BaseSettings):
     stop_seconds: float = Field(
         default=3.0, gt=0, description="Between asking a training to stop and killing it."
     )
+    checkpoint_seconds: float = Field(
+        default=5.0, gt=0, description="Between two checkpoints of a training."
+    )
     max_crashes: int = Field(default=3, ge=1, description="Crashes after which a run has failed.")
 
     max_body_bytes: int = Field(default=256 * 1024, ge=1, description="Of a JSON body.")
