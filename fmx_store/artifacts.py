@@ -186,6 +186,12 @@ def _collect_some(db: Database, blobs: BlobStore, digests: Sequence[str]) -> int
         return len(free)
 
 
+def find_known(db: Database, digests: Iterable[str]) -> set[str]:
+    """Those that there are blobs of."""
+    with db.read() as session:
+        return set(session.exec(select(Blob.sha256).where(col(Blob.sha256).in_(digests))))
+
+
 def find_unused(db: Database, limit: int = 1000) -> Sequence[str]:
     """Blobs that attempts which never committed have left behind, the oldest first."""
     old = col(Blob.created_at) < now() - timedelta(seconds=SWEEP_AGE_SECONDS)

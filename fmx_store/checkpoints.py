@@ -42,10 +42,13 @@ def begin_again(session: Session, runs: Sequence[Run]) -> dict[str, list[StoredC
     own = col(Metric.run_id).in_(ids)
     newest = select(func.coalesce(func.max(Checkpoint.epoch), 0))
     newest = newest.where(Checkpoint.run_id == Metric.run_id).scalar_subquery()
-    session.exec(delete(Metric).where(own, col(Metric.epoch) > newest))
+    unseen = {"synchronize_session": False}  # nobody has loaded epochs as objects
+    later = delete(Metric).where(own, col(Metric.epoch) > newest)
+    session.exec(later.execution_options(**unseen))
     if found:
         attempt = select(Run.attempt + 1).where(Run.id == Metric.run_id).scalar_subquery()
-        session.exec(update(Metric).where(own).values(attempt=attempt))
+        retoken = update(Metric).where(own).values(attempt=attempt)
+        session.exec(retoken.execution_options(**unseen))
     return found
 
 

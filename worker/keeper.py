@@ -19,7 +19,6 @@ from worker.context import Context
 from worker.recorder import OUTAGES, Recorder, first_line
 
 RETRY_SECONDS = 1.0  # while the database is away
-MOST_TO_COLLECT = 8  # of a run: what has been left longer is found by the sweep
 PATIENCE_SECONDS = 1.5  # for all that is on its way when the trainer has ended
 
 _log = logging.getLogger(__name__)
@@ -82,13 +81,17 @@ class Keeper:
     def collect(self, lease: Lease) -> None:
         """Removes what has been stored of a run and nothing names any more."""
         with self._changed:
-            stored = self._stored[lease] = self._stored[lease][-MOST_TO_COLLECT:]
+            stored = tuple(self._stored[lease])
         if not stored:
             return
         try:
             artifacts.collect(self._context.db, self._context.blobs, stored)
+            gone = {*stored} - artifacts.find_known(self._context.db, stored)
         except (OSError, *OUTAGES) as error:
             _log.warning("run %s: old checkpoints stay a while: %s", lease.run_id, error)
+            return
+        with self._changed:
+            self._stored[lease] = [each for each in self._stored[lease] if each not in gone]
 
     def stop(self) -> None:
         """Ends the thread."""
@@ -143,6 +146,7 @@ class Keeper:
         stored = StoredCheckpoint(file.epoch, staged.sha256, staged.size_bytes)
         self._recorder.add_checkpoint(lease, stored)
         file.path.unlink(missing_ok=True)
-        # Those before were written long ago, and the first of them has made way.
-        self.collect(lease)
         self.note(lease, stored)
+        # Those before have been written, and all but two have made way; this one is pinned, unless
+        # its run has ended meanwhile.
+        self.collect(lease)

@@ -21,15 +21,15 @@ from fmx_store.blobs import open_store
 from fmx_store.states import Reason, State
 from fmx_store.tables import Blob, Checkpoint, Metric, Run
 
-EPOCHS = 200
+EPOCHS = 80
 SPEC: dict[str, Any] = {
     "fraction_percent": 5,
     "early_stopping": None,
     "optimiser": {"name": "SGD", "learning_rate": 0.01, "momentum": 0.9},
     "schedule": "cosine",
 }
-OFTEN = {"checkpoint_seconds": 0.3}
-NEVER = {"checkpoint_seconds": 3600}
+OFTEN: dict[str, Any] = {"checkpoint_seconds": 0.3}
+NEVER: dict[str, Any] = {"checkpoint_seconds": 3600}
 MOST_SECONDS = 90  # for a training, whatever else runs on the machine
 COMPARED = ("model.safetensors", "model.onnx", "test-predictions.csv")
 FIGURES = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
@@ -275,7 +275,7 @@ def test_a_cancel_leaves_no_checkpoint(embedded_record: Record) -> None:
 def test_a_pack_is_handed_back_and_goes_on(embedded_record: Record) -> None:
     """Each run from its own checkpoint, together again."""
     record = embedded_record
-    settings = {**NEVER, "worker_pack": 2}
+    settings: dict[str, Any] = {**NEVER, "worker_pack": 2}
     spec = {**SPEC, "fraction_percent": 2}
     job_id, whole_id = (record.submit(epochs=30, spec=spec, seeds=2, reuse=False) for _ in range(2))
     with run_worker(record, doubles=False, **settings) as worker:

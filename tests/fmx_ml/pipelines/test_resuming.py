@@ -49,10 +49,13 @@ def transfer(trained: Any, seed: int = 1, **fields: Any) -> Callable[[str], CnnT
 
 @dataclass(frozen=True)
 class Kind:
-    """A training, and what computes it."""
+    """A training, or what makes one of the source's hash, and what computes it."""
 
     training: Training | Callable[[str], CnnTraining]
     engine: Engine = "auto"
+
+    def make(self, source: str) -> Training:
+        return self.training(source) if callable(self.training) else self.training
 
 
 KINDS = {
@@ -102,12 +105,12 @@ def test_two_interruptions_change_no_bit(
     runner: Runner, source: NeededRun, pictures: AutoencoderData, name: str
 ) -> None:
     kind = KINDS[name]
-    training = kind.training
-    if not hasattr(training, "task"):
-        training = training(training_hash(source.outcome.training))  # pyright: ignore[reportCallIssue]
+    training = kind.make(training_hash(source.outcome.training))
     runner.engine = kind.engine
     if name.startswith("autoencoder"):
         runner.data = pictures
+    elif name == "trial":
+        runner.needed = ()  # no earlier trials
     whole = runner.start([training])
     chance = random.Random(name)  # noqa: S311 - where to interrupt
     looks = whole.num_looks()
@@ -120,20 +123,18 @@ def test_two_interruptions_change_no_bit(
     assert_equal(last, whole)
 
 
-@pytest.mark.parametrize("engine", ["auto", "torch"])
-def test_every_moment_will_do(runner: Runner, engine: Engine) -> None:
+def test_every_moment_will_do(runner: Runner) -> None:
     """In the middle of an epoch, in the validation, in the evaluation, in the export."""
-    runner.engine = engine
     training = cnn(max_epochs=3, optimiser=ADAM, fraction_percent=20)
     whole = runner.start([training])
-    stops = range(5, whole.num_looks(), 7)
+    stops = range(1, whole.num_looks(), 3)
     resumed: set[int | None] = set()
     for looks in stops:
         stopped = runner.start([training], [looks])
         again = runner.start([training], earlier=saved(stopped))
         assert_equal(again, whole)
         resumed.add(again.sinks[0].resumed_at)
-    assert resumed == {None, 1, 2, 3}
+    assert resumed >= {None, 1, 2, 3}
 
 
 def test_a_pruned_trial_is_pruned_at_the_same_epoch(runner: Runner) -> None:
