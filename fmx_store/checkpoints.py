@@ -37,8 +37,8 @@ def begin_again(session: Session, runs: Sequence[Run]) -> dict[str, list[StoredC
         return found
     columns = (Checkpoint.run_id, Checkpoint.epoch, Checkpoint.sha256, Checkpoint.size_bytes)
     query = select(*columns).where(col(Checkpoint.run_id).in_(ids))
-    for run_id, *stored in session.exec(query.order_by(col(Checkpoint.epoch).desc())):
-        found[run_id].append(StoredCheckpoint(*stored))
+    for run_id, epoch, sha256, size in session.exec(query.order_by(col(Checkpoint.epoch).desc())):
+        found[run_id].append(StoredCheckpoint(epoch, sha256, size))
     own = col(Metric.run_id).in_(ids)
     newest = select(func.coalesce(func.max(Checkpoint.epoch), 0))
     newest = newest.where(Checkpoint.run_id == Metric.run_id).scalar_subquery()
