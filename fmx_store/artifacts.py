@@ -177,7 +177,7 @@ def artifacts_of_runs(db: Database, run_ids: Sequence[str]) -> dict[str, dict[st
 
 
 def collect(db: Database, blobs: BlobStore, digests: Iterable[str]) -> int:
-    """Removes those blobs that no artifact and no pin names; answers how many."""
+    """Removes those blobs that no artifact, checkpoint or pin names; answers how many."""
     wanted = sorted(set(digests))
     chunks = (wanted[i : i + COLLECT_AT_ONCE] for i in range(0, len(wanted), COLLECT_AT_ONCE))
     return sum(_collect_some(db, blobs, chunk) for chunk in chunks)
@@ -207,6 +207,12 @@ def _one_by_one(digests: Iterable[str], until: float, given: list[str]) -> Itera
             return
         given.append(sha256)
         yield sha256
+
+
+def find_known(db: Database, digests: Iterable[str]) -> set[str]:
+    """Those that there are blobs of."""
+    with db.read() as session:
+        return set(session.exec(select(Blob.sha256).where(col(Blob.sha256).in_(digests))))
 
 
 def find_unused(db: Database, limit: int = 1000) -> Sequence[str]:

@@ -19,7 +19,7 @@ from fmx_store.overviews import HEADS, Overview, complete
 from fmx_store.pages import Page, decode_cursor, make_page
 from fmx_store.states import ACTIVE, ENDED, Role, State
 from fmx_store.submissions import Submission, record
-from fmx_store.tables import Artifact, Idempotency, Job, JobTag, Run, RunNeed, table_of
+from fmx_store.tables import Artifact, Checkpoint, Idempotency, Job, JobTag, Run, RunNeed, table_of
 from fmx_store.texts import is_storable
 from fmx_store.viewers import Record, only_seen, shows
 
@@ -197,6 +197,8 @@ def remove(db: Record, job_id: str) -> set[str]:
             raise ConflictError(f"job {job_id} is {job.state}: cancel it first")
         files = set(session.exec(select(Artifact.sha256).where(Artifact.job_id == job_id)))
         note(session, job, "deleted")
+        of_runs = select(Checkpoint.sha256).join(Run, col(Run.id) == col(Checkpoint.run_id))
+        files |= set(session.exec(of_runs.where(Run.job_id == job_id)))
         session.exec(delete(Idempotency).where(col(Idempotency.job_id) == job_id))
         session.exec(delete(Job).where(col(Job.id) == job_id))
         return files

@@ -141,6 +141,9 @@ class Settings(BaseSettings):
     stop_seconds: float = Field(
         default=3.0, gt=0, description="Between asking a training to stop and killing it."
     )
+    checkpoint_seconds: float = Field(
+        default=5.0, gt=0, description="Between two checkpoints of a training."
+    )
     max_crashes: int = Field(default=3, ge=1, description="Crashes after which a run has failed.")
     event_days: int = Field(
         default=30, ge=0, description="Days that the events of a deleted job are kept."

@@ -35,6 +35,12 @@ class Reason(StrEnum):
     INTERNAL_ERROR = "internal_error"
 
 
+RESUMABLE = frozenset(
+    {Reason.TIME_LIMIT, Reason.WORKER_LOST, Reason.DISK_FULL, Reason.OUT_OF_MEMORY}
+)
+"""Reasons that lie outside the training: tried again, it goes on from its last checkpoint."""
+
+
 class Role(StrEnum):
     """What a row of the runs table does."""
 

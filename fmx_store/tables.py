@@ -274,6 +274,22 @@ class Artifact(SQLModel, table=True):
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
 
 
+class Checkpoint(SQLModel, table=True):
+    """A file that a run can go on from after one of its epochs, whoever has written it."""
+
+    __table_args__ = (Index("ix_checkpoint_sha256", "sha256"),)
+
+    run_id: str = Field(
+        sa_column_args=(ForeignKey("run.id", ondelete="CASCADE"),),
+        primary_key=True,
+        max_length=ID_LENGTH,
+    )
+    epoch: int = Field(primary_key=True)
+    sha256: str = Field(sa_column_args=(ForeignKey("blob.sha256"),), max_length=64)
+    size_bytes: int = Field(sa_type=BigInteger)
+    created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+
+
 class Model(SQLModel, table=True):
     """What a finished classifier run leaves behind for predictions; its owner is its job's."""
 

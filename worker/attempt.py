@@ -1,6 +1,7 @@
 """One claimed run on its way: what its trainer has said of it, and what is written of its end."""
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -11,8 +12,27 @@ from fmx_store.claims import Claim, Failure, StagedFile, Success
 from fmx_store.errors import BlobError, LeaseLostError, StorageUnavailableError
 from fmx_store.states import Reason, Role, State
 from worker.context import Context
-from worker.endings import Crash, Ending, Halt, HandBack, failure_of, failure_told
-from worker.messages import ArtifactReady, Done, Epoch, Failed, Last, Message, Phase
+from worker.endings import (
+    Crash,
+    Ending,
+    Halt,
+    HandBack,
+    can_be_resumed,
+    failure_of,
+    failure_told,
+)
+from worker.keeper import Keeper
+from worker.messages import (
+    ArtifactReady,
+    CheckpointReady,
+    Done,
+    Epoch,
+    Failed,
+    Last,
+    Message,
+    Phase,
+    Resumed,
+)
 from worker.patience import StoragePatience, within
 from worker.recorder import OUTAGES, Recorder, first_line, outlast
 from worker.scratch import scratch_of
@@ -31,6 +51,7 @@ class Attempt:
         context: Context,
         claim: Claim,
         recorder: Recorder,
+        keeper: Keeper,
         has_given_up: Callable[[], bool],
     ) -> None:
         """Nothing has been said yet. `has_given_up` says when no more to wait for a database."""
@@ -39,6 +60,9 @@ class Attempt:
             context.settings.storage_patience_seconds,
             lambda: has_given_up() or recorder.is_cancelled,
         )
+        self._keeper = keeper
+        for stored in claim.checkpoints:
+            keeper.note(claim.lease, stored)
         self.claim, self.lease = claim, claim.lease
         self.scratch = scratch_of(context.settings.scratch_dir, claim.lease)
         self.output: Path | None = None  # what its pack's process prints, where that is no log
@@ -66,8 +90,20 @@ class Attempt:
                 self._recorder.add_epoch(self.lease, message.metrics)
             case ArtifactReady():
                 self._names[message.name] = None
+            case Resumed():
+                self._resume(message.epoch)
+            case CheckpointReady():
+                path = self.scratch.checkpoints / message.name
+                self._keeper.add(self.lease, message.epoch, path)
             case _:
                 self.last = message
+
+    def _resume(self, epoch: int) -> None:
+        """The claim has gone back to the newest checkpoint; the trainer may have to go further."""
+        newest = max((stored.epoch for stored in self.claim.checkpoints), default=0)
+        _log.info("%s: goes on after epoch %d", self.label, epoch)
+        if epoch < newest:
+            self._recorder.rewind(self.lease, epoch)
 
     def is_over_time(self) -> bool:
         """Whether the job's time limit has passed."""
@@ -124,6 +160,8 @@ class Attempt:
             )
         self.is_over = True
         self._recorder.release(self.lease)
+        self._keeper.forget(self.lease)
+        self._keeper.collect(self.lease)
         self.scratch.clear()
 
     def _write(self, ending: Ending) -> None:
@@ -135,7 +173,15 @@ class Attempt:
             _log.exception("%s: its supervisor failed", self.label)
             self._finish(failure_of(error))
 
+    def _keep_checkpoint(self) -> None:
+        """Waits a moment for one that is on its way: the next attempt goes on from it."""
+        deadline = self._keeper.settle(self.lease)
+        if self._recorder.has_checkpoint(self.lease):
+            self._recorder.flush(self.lease, lambda: time.monotonic() > deadline)
+
     def _write_whole(self, ending: Ending) -> None:
+        if can_be_resumed(ending):
+            self._keep_checkpoint()
         if isinstance(ending, Done | Failure) and not self._recorder.flush(
             self.lease, self._has_given_up
         ):

@@ -7,7 +7,7 @@ from enum import Enum, auto
 
 from fmx_store.claims import Failure
 from fmx_store.errors import StorageUnavailableError
-from fmx_store.states import Reason
+from fmx_store.states import RESUMABLE, Reason
 from worker.messages import Done, Failed
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -43,6 +43,17 @@ class HandBack:
 
 
 Ending = Done | Failure | Crash | HandBack
+
+
+def can_be_resumed(ending: Ending) -> bool:
+    """Whether a later attempt may go on from this one's checkpoints."""
+    match ending:
+        case Crash() | HandBack():
+            return True
+        case Failure(reason):
+            return reason in RESUMABLE
+        case _:
+            return False
 
 
 def failure_of(error: Exception) -> Failure:

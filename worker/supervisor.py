@@ -25,6 +25,7 @@ from worker.attempt import Attempt
 from worker.child import Child, FloodError
 from worker.context import Context
 from worker.endings import FULL, Crash, Ending, Halt, HandBack, failure_of
+from worker.keeper import Keeper
 from worker.messages import Assignment, Done, Drop
 from worker.orders import Order, write_order
 from worker.preparation import make_order
@@ -49,12 +50,14 @@ def supervise(context: Context, pack: Sequence[Claim], trainers: Trainers | None
     leases = [claim.lease for claim in pack]
     recorder = Recorder(context.db, leases, context.settings.heartbeat_seconds)
     has_given_up = _patience(context.is_stopping)
-    attempts = [Attempt(context, claim, recorder, has_given_up) for claim in pack]
+    keeper = Keeper(context, recorder)
+    attempts = [Attempt(context, claim, recorder, keeper, has_given_up) for claim in pack]
     trainers = trainers or context.trainers
     recorder.start()
     try:
-        Crew(context, attempts, recorder, trainers).work(has_given_up)
+        Crew(context, attempts, recorder, keeper, trainers).work(has_given_up)
     finally:
+        keeper.stop()
         recorder.stop()
         if not context.is_stopping():
             trainers.warm_up()
@@ -68,11 +71,12 @@ class Crew:
         context: Context,
         attempts: Sequence[Attempt],
         recorder: Recorder,
+        keeper: Keeper,
         trainers: Trainers,
     ) -> None:
         """Nothing happens before `work`."""
         self._context, self._attempts = context, attempts
-        self._recorder, self._trainers = recorder, trainers
+        self._recorder, self._keeper, self._trainers = recorder, keeper, trainers
         self._first = attempts[0]
         scratch = self._first.scratch
         self._output = scratch.log if len(attempts) == 1 else scratch.output
@@ -210,6 +214,7 @@ class Crew:
         return Halt.WORKER_STOPS if self._context.is_stopping() else None
 
     def _end_all(self, judge: Callable[[Attempt], Ending]) -> None:
+        self._keeper.hurry()
         for attempt in self._left():
             attempt.end(judge(attempt))
 

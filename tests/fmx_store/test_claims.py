@@ -24,6 +24,7 @@ from fmx_store import claims, jobs, metrics
 from fmx_store.claims import Failure, Heartbeat, Lease, StagedFile, Success
 from fmx_store.database import Database, Ring
 from fmx_store.errors import LeaseLostError, NotFoundError
+from fmx_store.progress import MAX_PHASE
 from fmx_store.states import Reason, State
 from fmx_store.tables import Artifact, Blob, Event, Model, Run, now
 
@@ -76,7 +77,7 @@ def test_names_that_are_too_long_are_cut(db: Database) -> None:
     claimed = claim(db, "w" * 500)
     claims.record_progress(db, claimed.lease, phase="p" * 500)
     stored = jobs.require_run(db, claimed.run.id)
-    assert (stored.worker, stored.phase) == ("w" * claims.MAX_WORKER, "p" * claims.MAX_PHASE)
+    assert (stored.worker, stored.phase) == ("w" * claims.MAX_WORKER, "p" * MAX_PHASE)
 
 
 def test_beats_count_up_and_carry_the_cancel(db: Database) -> None:
