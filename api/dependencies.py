@@ -69,13 +69,18 @@ ModelId = Annotated[str, Path(description="A model's id.", examples=[examples.MO
 
 
 async def permit(request: Request) -> None:
-    """Raises ProblemError where the sender's key does not do for the route, or not now."""
+    """Lets a request through to its route.
+
+    Raises ProblemError where the sender's key does not do for it, or not now, and for odd queries.
+    """
     services: Services = request.app.state.services
     endpoint = request.scope["endpoint"]
     services.doorman.permit(request.scope, grant_of(request.scope), endpoint.__name__)
+    if request.scope["query_string"]:
+        refuse_odd_query(request)
 
 
-async def refuse_odd_query(request: Request) -> None:
+def refuse_odd_query(request: Request) -> None:
     """Raises ProblemError for query parameters of a path that has none, and for repeated ones."""
     given = Counter(name for name, _ in request.query_params.multi_items())
     for name, count in given.items():

@@ -1,5 +1,6 @@
 """Who may come in: keys, the scopes they have, and how much of them in a second."""
 
+import functools
 import re
 from collections.abc import MutableMapping
 from typing import Any
@@ -94,12 +95,18 @@ def _refuse_foreign(scope: AsgiScope) -> None:
     rebinding), and it may send what needs no answer: neither is stopped by binding to 127.0.0.1.
     """
     headers = dict(scope["headers"])
-    host = headers.get(b"host", b"").decode("latin-1").lower()
-    if host and not is_loopback(_PORT.sub("", host).strip("[]")):
+    host = headers.get(b"host", b"")
+    if host and not _names_this_machine(host):
         raise refuse(421, "foreign_host", "this server is called localhost, or by its address")
     origin = headers.get(b"origin")
-    if origin is not None and origin.decode("latin-1").partition("://")[2] != host:
+    if origin is not None and origin.partition(b"://")[2] != host:
         raise refuse(403, "foreign_origin", "a page of another site may not ask this server")
+
+
+@functools.lru_cache(maxsize=64)
+def _names_this_machine(host: bytes) -> bool:
+    """Whether a Host header has a name of this machine's own."""
+    return is_loopback(_PORT.sub("", host.decode("latin-1").lower()).strip("[]"))
 
 
 def _bearer(scope: AsgiScope) -> str | None:

@@ -9,7 +9,7 @@ from fastapi import Depends, FastAPI
 from starlette.types import Receive, Scope, Send
 
 from api import openapi, problems
-from api.dependencies import permit, refuse_odd_query
+from api.dependencies import permit
 from api.envelope import Envelope
 from api.guard import Guard
 from api.routes import artifacts, health, inference, jobs, kinds, models, pages, reports, runs
@@ -54,7 +54,7 @@ def create_app(settings: Settings | None = None) -> App:
         openapi_url=None,
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
-        dependencies=[Depends(permit), Depends(refuse_odd_query)],
+        dependencies=[Depends(permit)],
     )
     for module in (kinds, jobs, runs, artifacts, models, reports, health, pages):
         app.include_router(module.router)

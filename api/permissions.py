@@ -94,4 +94,4 @@ def refuse_scope(grant: Grant, scope: Scope | None) -> None:
     if scope is not None and not grant.allows(scope):
         challenge = f'Bearer error="insufficient_scope", scope="{scope}"'
         headers = {"WWW-Authenticate": challenge}
-        raise refuse(403, "missing_scope", f"this key lacks the scope {scope!r}", headers=headers)
+        raise refuse(403, "missing_scope", f"this key lacks the scope '{scope}'", headers=headers)

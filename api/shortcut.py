@@ -53,7 +53,7 @@ async def _answer(scope: Scope, receive: Receive, send: Send) -> None:
         endpoint, grant = scope["endpoint"], grant_of(scope)
         services.doorman.permit(scope, grant, endpoint.__name__)
         if scope["query_string"]:
-            await refuse_odd_query(request)
+            refuse_odd_query(request)
         given = {"request": request, "services": services, "db": services.view(grant.viewer)}
         answer = await endpoint(**request.path_params, **given)
     except tuple(TABLE) as error:

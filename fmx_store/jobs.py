@@ -108,13 +108,15 @@ def list_jobs(
     """Jobs, newest first, that match every filter given. Raises CursorError."""
     if not is_storable(f"{kind}{tag}"):
         return Page((), None)
-    query = HEADS.where(*only_seen(db, _JOB.c.owner)).order_by(_JOB.c.id.desc()).limit(limit + 1)
+    query = HEADS.order_by(_JOB.c.id.desc()).limit(limit + 1)
     if kind is not None:
         query = query.where(_JOB.c.kind == kind)
     if state is not None:
         query = query.where(_JOB.c.state == state)
     if tag is not None:
-        query = _with_tag(query, tag, is_only_filter=kind is None and state is None)
+        query = _with_tag(db, query, tag, is_only_filter=kind is None and state is None)
+    else:
+        query = query.where(*only_seen(db, _JOB.c.owner))
     if cursor is not None:
         query = query.where(_JOB.c.id < decode_cursor(cursor))
     with db.look() as connection:
@@ -122,16 +124,18 @@ def list_jobs(
         return Page(complete(connection, page.items), page.next_cursor)
 
 
-def _with_tag(query: Select[Any], tag: str, *, is_only_filter: bool) -> Select[Any]:
-    """A query for the jobs that have a tag.
+def _with_tag(record: Record, query: Select[Any], tag: str, *, is_only_filter: bool) -> Select[Any]:
+    """A query for the jobs that have a tag, of those that are shown.
 
-    Without another filter they are met in the order of the tag's index, which the first page of a
-    common tag reads no further than it needs.
+    Without another filter they are met in the order of the tag's index, or of the owner's tag's,
+    which the first page of a common tag reads no further than it needs.
     """
+    tagged = (_TAG.c.tag == tag, *only_seen(record, _TAG.c.owner))
     if is_only_filter:
-        joined = query.join(_TAG, _TAG.c.job_id == _JOB.c.id).where(_TAG.c.tag == tag)
+        joined = query.join(_TAG, _TAG.c.job_id == _JOB.c.id).where(*tagged)
         return joined.order_by(None).order_by(_TAG.c.job_id.desc())
-    return query.where(_JOB.c.id.in_(select(JobTag.job_id).where(JobTag.tag == tag)))
+    mine = query.where(*only_seen(record, _JOB.c.owner))
+    return mine.where(_JOB.c.id.in_(select(_TAG.c.job_id).where(*tagged)))
 
 
 def cancel(db: Record, job_id: str) -> Job:

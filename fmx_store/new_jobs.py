@@ -89,7 +89,7 @@ def write(
     rows: dict[type[SQLModel], list[Row]] = {
         Job: [item.job for item in new],
         Idempotency: [_make_idempotency(item, key) for item in new if (key := item.idempotency)],
-        JobTag: [{"job_id": item.id, "tag": tag} for item in new for tag in item.request.tags],
+        JobTag: [_make_tag(item, tag) for item in new for tag in item.request.tags],
         Event: [_make_event(item) for item in new],
         Run: [run for item in new for run in (*item.runs.values(), item.collation)],
         RunNeed: [need for item in new for need in needs[item.id]],
@@ -150,6 +150,10 @@ def _make_run(
 def _make_idempotency(item: NewJob, key: IdempotencyKey) -> Row:
     mine = {"owner": item.job["owner"] or "", "created_at": item.job["created_at"]}
     return {**vars(key), **mine, "job_id": item.id}
+
+
+def _make_tag(item: NewJob, tag: str) -> Row:
+    return {"job_id": item.id, "tag": tag, "owner": item.job["owner"]}
 
 
 def _make_event(item: NewJob) -> Row:

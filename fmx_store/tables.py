@@ -125,10 +125,13 @@ class Job(SQLModel, table=True):
 
 
 class JobTag(SQLModel, table=True):
-    """A tag of a job."""
+    """A tag of a job; its owner is the job's."""
 
     __tablename__ = "job_tag"  # pyright: ignore[reportAssignmentType] - a name, as documented
-    __table_args__ = (Index("ix_job_tag_tag", "tag", "job_id"),)
+    __table_args__ = (
+        Index("ix_job_tag_tag", "tag", "job_id"),
+        _index_of_owners("ix_job_tag_owner", "tag", "job_id"),
+    )
 
     job_id: str = Field(
         sa_column_args=(ForeignKey("job.id", ondelete="CASCADE"),),
@@ -136,6 +139,7 @@ class JobTag(SQLModel, table=True):
         max_length=ID_LENGTH,
     )
     tag: str = Field(primary_key=True, max_length=64)
+    owner: str | None = Field(default=None, max_length=MAX_OWNER_LENGTH)
 
 
 class Run(SQLModel, table=True):

@@ -14,6 +14,7 @@ from api.json_body import JSON_TYPE
 from api.openapi import answer, header, job_request_body, problem_responses
 from api.outcomes import require_manifest, require_results
 from api.paging import check_limit
+from api.permissions import grant_of
 from api.queries import JobQuery
 from api.schemas import JobBody, JobPage, ResultsBody
 from api.shown_jobs import ShownJob, show
@@ -98,15 +99,16 @@ def get_jobs(db: Db, settings: AppSettings, query: Annotated[JobQuery, Query()])
     },
     openapi_extra={"parameters": _WAIT_HEADERS},
 )
-async def get_job(job_id: JobId, request: Request, db: Db, services: App) -> Any:
+async def get_job(job_id: JobId, request: Request, services: App) -> Any:
+    viewer = grant_of(request.scope).viewer
     known = request.headers.get("if-none-match")
     wait = preferred_wait(request.headers.get("prefer"), services.settings.max_wait_seconds)
     headers: dict[str, str] = {}
     if wait is not None:
-        await services.shown_jobs.require(db.viewer, job_id)
+        await services.shown_jobs.require(viewer, job_id)
         await _wait_for(services, job_id, wait, known)
         headers["Preference-Applied"] = f"wait={wait}"
-    shown = await services.shown_jobs.show(db.viewer, job_id, known)
+    shown = await services.shown_jobs.show(viewer, job_id, known)
     headers["ETag"] = shown.etag
     if shown.content is None:
         return Response(status_code=304, headers=headers)

@@ -9,12 +9,14 @@ from alembic import op
 revision = "2026_11_26_keys"
 down_revision = "2026_11_26_pack_keys"
 
+_TABLES = ("job", "job_tag", "model")
 _OWNED = sa.text("owner IS NOT NULL")
 _INDEXES = {
     "ix_job_owner_id": ("job", ["owner", "id"]),
     "ix_job_owner_kind_id": ("job", ["owner", "kind", "id"]),
     "ix_job_owner_state_id": ("job", ["owner", "state", "id"]),
     "ix_job_owner_kind_state_id": ("job", ["owner", "kind", "state", "id"]),
+    "ix_job_tag_owner": ("job_tag", ["owner", "tag", "job_id"]),
     "ix_model_owner_id": ("model", ["owner", "id"]),
 }
 
@@ -35,7 +37,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("hash", name="uq_api_key_hash"),
     )
     # What was submitted before has no owner: with keys on, only an admin sees it.
-    for table in ("job", "model"):
+    for table in _TABLES:
         op.add_column(table, sa.Column("owner", sa.String(length=64), nullable=True))
     for name, (table, columns) in _INDEXES.items():
         op.create_index(name, table, columns, sqlite_where=_OWNED, postgresql_where=_OWNED)
@@ -48,7 +50,7 @@ def downgrade() -> None:
     _remake_idempotency(with_owner=False)
     for name, (table, _) in _INDEXES.items():
         op.drop_index(name, table)
-    for table in ("job", "model"):
+    for table in _TABLES:
         op.drop_column(table, "owner")
     op.drop_table("api_key")
 

@@ -16,7 +16,7 @@ from fmx_store.overviews import read_overviews, read_versions
 from fmx_store.pages import encode_cursor
 from fmx_store.settings import Settings
 from fmx_store.states import State
-from fmx_store.tables import Job, Metric, Model, Run, table_of
+from fmx_store.tables import Job, JobTag, Metric, Model, Run, table_of
 from fmx_store.viewers import Record, View, Viewer
 
 NUM_JOBS = 2 * RARITY
@@ -106,6 +106,7 @@ def test_lists_of_one_owner_go_by_an_index(sqlite_template: Path, tmp_path: Path
             lambda: jobs.list_jobs(ada, kind="q1", state=State.QUEUED),
             "ix_job_owner_kind_state_id",
         ),
+        "tag": (lambda: jobs.list_jobs(ada, tag=COMMON, cursor=middle), "ix_job_tag_owner"),
         "models": (lambda: models.list_models(ada), "ix_model_owner_id"),
     }
     for name, (do, index) in asked.items():
@@ -123,11 +124,8 @@ def give_out(db: Database, *owners: str) -> None:
         for number, owner in enumerate(owners):
             ids = [str(n).zfill(26) for n in range(1 + number, NUM_JOBS + 1, len(owners))]
             for chunk in (ids[i : i + 500] for i in range(0, len(ids), 500)):
-                job, model = table_of(Job), table_of(Model)
-                connection.execute(update(job).where(job.c.id.in_(chunk)).values(owner=owner))
-                connection.execute(
-                    update(model).where(model.c.job_id.in_(chunk)).values(owner=owner)
-                )
+                for of in (table_of(Job).c.id, table_of(JobTag).c.job_id, table_of(Model).c.job_id):
+                    connection.execute(update(of.table).where(of.in_(chunk)).values(owner=owner))
 
 
 def test_owners_share_a_big_record(db: Database, big: BigRecord) -> None:

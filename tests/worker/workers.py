@@ -159,7 +159,7 @@ def run_worker(
     """A real worker, ready; none of its processes outlives this."""
     environment = record.column.process_environment(**{**QUICK, **settings})
     if doubles:
-        environment["PYTHONPATH"] = str(DOUBLES)
+        environment["PYTHONPATH"] = os.pathsep.join([str(DOUBLES), str(ROOT)])
     number = len(list(record.column.data_dir.glob("worker-*.log")))
     log = record.column.data_dir / f"worker-{number}.log"
     with log.open("wb") as output:
