@@ -19,7 +19,7 @@ from fmx_store.fsck import check
 from fmx_store.settings import Settings
 from fmx_store.tables import Blob
 
-STORM_SECONDS = 4.0
+STORM_SECONDS = 2.5
 STORM = Path(__file__).with_name("storm.py")
 
 
