@@ -19,7 +19,7 @@ from pathlib import Path
 from sqlalchemy import text
 
 from benchmarks.big_record import fill
-from benchmarks.postgres import run_postgres
+from benchmarks.postgres import cpu_seconds, run_postgres
 from fmx_store import claims
 from fmx_store.database import Database
 from fmx_store.maintenance import find_waiting
@@ -31,6 +31,14 @@ CLAIMERS = (1, 2, 4, 8, 16, 32, 64)
 START_SECONDS = 1.0  # until every process stands ready
 ACTIVE = 1000  # runs under way, whose heartbeats every server and worker reads
 LOOKS = 20
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a process has done: the seconds of each repetition, and its own processor time."""
+
+    seconds: list[float]
+    cpu_seconds: float
 
 
 @dataclass(frozen=True)
@@ -54,9 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with make_record(asked.jobs, sqlite=asked.sqlite) as url:
         for name, repeat in (("claims", claim_on), ("heartbeats", beat_on)):
             for number in asked.claimers:
-                print(
-                    describe(name, number, measure(repeat, url, number, asked.seconds)), flush=True
-                )
+                before = read_cpu(url)
+                taken = measure(repeat, url, number, asked.seconds)
+                print(describe(f"{name} by {number}", taken, read_cpu(url) - before), flush=True)
         for name, seconds in measure_looks(url).items():
             print(f"{name}: {1000 * seconds:.2f} ms", flush=True)
     return 0
@@ -80,10 +88,8 @@ def make_record(num_jobs: int, *, sqlite: bool) -> Generator[str]:
         yield url
 
 
-def measure(
-    repeat: Callable[[Order], list[float]], url: str, number: int, seconds: float
-) -> list[list[float]]:
-    """The seconds that each repetition took, by process."""
+def measure(repeat: Callable[[Order], Taken], url: str, number: int, seconds: float) -> list[Taken]:
+    """What each of so many processes has done."""
     with ProcessPoolExecutor(number, mp_context=get_context("spawn")) as pool:
         list(pool.map(_stand_ready, [url] * number))
         start_at = time.time() + START_SECONDS
@@ -95,12 +101,12 @@ def _stand_ready(_url: str) -> None:
     time.sleep(0.5)
 
 
-def claim_on(order: Order) -> list[float]:
+def claim_on(order: Order) -> Taken:
     """Claims run after run, as a worker does whose trainings take no time."""
     return _repeat(order, lambda db: claims.claim(db, f"claimer {order.number}", ["auto", "cpu"]))
 
 
-def beat_on(order: Order) -> list[float]:
+def beat_on(order: Order) -> Taken:
     """Renews one lease again and again."""
     db = Database(order.url)
     claimed = claims.claim(db, f"beater {order.number}", ["auto", "cpu"])
@@ -110,27 +116,37 @@ def beat_on(order: Order) -> list[float]:
     return _repeat(order, lambda db: claims.beat(db, claimed.lease))
 
 
-def _repeat(order: Order, action: Callable[[Database], object]) -> list[float]:
+def _repeat(order: Order, action: Callable[[Database], object]) -> Taken:
     db = Database(order.url)
     taken: list[float] = []
     time.sleep(max(0.0, order.start_at - time.time()))
+    used = time.process_time()
     deadline = time.monotonic() + order.seconds
     while (began := time.monotonic()) < deadline:
         if action(db) is None:
             raise RuntimeError("the record has no due runs left: give it more jobs")
         taken.append(time.monotonic() - began)
+    used = time.process_time() - used
     db.close()
-    return taken
+    return Taken(taken, used)
 
 
-def describe(name: str, number: int, taken: Sequence[Sequence[float]]) -> str:
-    """One line of the table."""
-    every = sorted(seconds for each in taken for seconds in each)
-    longest = max(sum(each) for each in taken)
+def read_cpu(url: str) -> float:
+    """The database's processor time, where it has processes of its own."""
+    return cpu_seconds(url) if url.startswith("postgresql") else 0.0
+
+
+def describe(name: str, taken: Sequence[Taken], database_seconds: float) -> str:
+    """One line: how often, how long, and how much of a processor on both sides each time."""
+    every = sorted(seconds for each in taken for seconds in each.seconds)
+    longest = max(sum(each.seconds) for each in taken)
     p99 = every[min(len(every) - 1, int(len(every) * 0.99))]
-    rate = len(every) / longest
-    median = 1000 * statistics.median(every)
-    return f"{name} by {number}: {rate:.0f}/s, median {median:.1f} ms, p99 {1000 * p99:.1f} ms"
+    ours = sum(each.cpu_seconds for each in taken)
+    return (
+        f"{name}: {len(every) / longest:.0f}/s, median {1000 * statistics.median(every):.1f} ms, "
+        f"p99 {1000 * p99:.1f} ms; CPU {1000 * ours / len(every):.2f} ms, "
+        f"of the database {1000 * database_seconds / len(every):.2f} ms"
+    )
 
 
 def measure_looks(url: str) -> dict[str, float]:

@@ -19,7 +19,7 @@ import httpx
 import redis
 from sqlalchemy import text
 
-from benchmarks.postgres import run_postgres
+from benchmarks.postgres import cpu_seconds, run_postgres
 from benchmarks.served import run_redis, serve, submit, wait_for_end
 from fmx_store.database import Database
 from fmx_store.settings import Settings
@@ -106,6 +106,7 @@ class Meter:
         counts = {
             "server CPU ms": cpu_milliseconds("api", self._url),
             "worker CPU ms, without training": cpu_milliseconds("worker", self._url),
+            "database CPU ms": 1000 * cpu_seconds(self._url),
             "trainer CPU ms": cpu_milliseconds("worker.trainer", None),
             "broker messages": calls.get("cmdstat_lpush", 0),
             "broker commands": sum(calls.values()),

@@ -6,11 +6,11 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, make_url
 from sqlalchemy.exc import OperationalError
 
 from benchmarks.servers import free_port
@@ -51,6 +51,37 @@ def run_postgres() -> Generator[str]:
         finally:
             process.terminate()
             process.wait(START_SECONDS)
+
+
+def cpu_seconds(url: str) -> float:
+    """What a server that runs here has used of processors, by its port."""
+    port = str(make_url(url).port).encode()
+    server = next(
+        pid
+        for pid, command in _commands()
+        if command[0].endswith(b"/postgres") and command[3:5] == [b"-p", port]
+    )
+    used = sum(_ticks(server, 13, 14))  # of sessions that have ended
+    for pid, command in _commands():
+        if command[0].startswith(b"postgres:") and _ticks(pid, 1)[0] == server:
+            used += sum(_ticks(pid, 11, 12))
+    return used / os.sysconf("SC_CLK_TCK")
+
+
+def _commands() -> Iterator[tuple[int, list[bytes]]]:
+    for process in Path("/proc").iterdir():
+        with suppress(OSError):
+            if process.name.isdigit():
+                yield int(process.name), (process / "cmdline").read_bytes().split(b"\0")
+
+
+def _ticks(pid: int, *fields: int) -> list[int]:
+    """Numbers of a process's state, counted from after its name; zeros where it has ended."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return [0] * len(fields)
+    return [int(state[field]) for field in fields]
 
 
 def _find_binaries() -> Path:

@@ -296,6 +296,14 @@ def test_what_is_scaled_is_a_deployment_that_fixes_no_number(component: str) -> 
     assert yaml.safe_load(patch["patch"]) == [{"op": "remove", "path": "/spec/replicas"}]
 
 
+def test_what_an_overlay_adds_lies_where_the_rest_does() -> None:
+    """The kustomization's namespace is given to its own resources alone."""
+    own = {FOLDER / name for name in KUSTOMIZATION["resources"]}
+    for path, found in FILES.items():
+        if path not in own and path.name != "kustomization.yaml":
+            assert {m["metadata"]["namespace"] for m in found} == {KUSTOMIZATION["namespace"]}
+
+
 def queries() -> dict[str, str]:
     """KEDA's query of each deployment."""
     objects = FILES[FOLDER / "scaling-keda" / "scaled-objects.yaml"]
