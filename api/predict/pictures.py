@@ -75,12 +75,12 @@ def read_picture(content: bytes, max_pixels: int) -> Picture:
     if not content:
         raise PictureError("empty_file", "the file is empty")
     opened = _open(content, max_pixels)
-    orientation = _orientation(opened)
     width, height = opened.size
     try:
         grey = _to_grey(opened)
     except Exception as error:
         raise PictureError("broken_picture", "the picture is damaged or cut off") from error
+    orientation = _orientation(opened)  # not before: it loads a PNG, and hides that it is damaged
     if orientation in _TURNS:
         grey = grey.transpose(_TURNS[orientation])
     if orientation >= _SIDES_SWAPPED:

@@ -1,4 +1,4 @@
-"""A part of `make fuzz`: whatever its OpenAPI document allows or forbids, the server does as it says."""
+"""A part of `make fuzz`: the server does as its OpenAPI document says, whatever it is sent."""
 
 from fuzzing import find_errors, make_record, run_round, serving
 from services import Column
