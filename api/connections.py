@@ -27,6 +27,7 @@ MAX_BODY_BYTES = MAX_UPLOAD_BYTES + MEBIBYTE  # of any path's, with all that chu
 LINGER_SECONDS = 2.0  # that a refused client may go on sending, so that it reads why
 RETRY_SECONDS = 1  # after a refusal for want of connections
 
+_VERSIONS = {"1.0", "1.1"}
 _MALFORMED = Problem(400, "bad_request", "this is no HTTP request")
 
 
@@ -120,7 +121,7 @@ class Connection(HttpToolsProtocol):
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._count_head(len(name) + len(value))
+        self._count_head(len(name) + len(value) + len(b": \r\n"))
         super().on_header(name, value)
 
     def _count_head(self, num_bytes: int) -> None:
@@ -130,6 +131,8 @@ class Connection(HttpToolsProtocol):
             raise ValueError(self._refusal.detail)
 
     def on_headers_complete(self) -> None:
+        if self.parser is None or self.parser.get_http_version() not in _VERSIONS:
+            raise ValueError("no version of HTTP that is served")
         self._stop_timing_sender()
         self._has_head, self._num_bytes = True, 0
         super().on_headers_complete()
@@ -204,22 +207,25 @@ class Connection(HttpToolsProtocol):
         self._is_refused = True
         self._stop_timing_sender()
         self.pipeline.clear()
-        if self._drop_answer():
+        cycle = self._answered
+        if cycle is not None and not cycle.response_complete and not cycle.more_body:
+            cycle.keep_alive = False  # what came before is answered, and the connection ends
+        elif self._drop_answer():
             self.transport.close()
-            return
-        self.transport.write(_write_answer(problem))
-        self.transport.write_eof()
-        self.loop.call_later(LINGER_SECONDS, self.transport.abort)
+        else:
+            self.transport.write(_write_answer(problem))
+            self.transport.write_eof()
+            self.loop.call_later(LINGER_SECONDS, self.transport.abort)
 
     def _drop_answer(self) -> bool:
-        """Lets go of the answer that is being made; whether another would come too late."""
+        """Lets go of the answer to a request that is no good; whether it has begun already."""
         cycle = self._answered
-        if cycle is None:
+        if cycle is None or not self._has_head:
             return False
         if not cycle.response_complete:
             cycle.disconnected = True  # whoever makes it learns that nobody waits for it
             cycle.message_event.set()
-        return cycle.response_started and (self._has_head or not cycle.response_complete)
+        return cycle.response_started
 
 
 def _too_large(max_bytes: int) -> Problem:

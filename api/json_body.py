@@ -12,6 +12,7 @@ from api.problems import ProblemError, refuse
 
 JSON_TYPE = "application/json"
 
+MAX_DIGITS = 18  # of a length that is converted to a number
 _MARKS = (b",", b"[", b"{")  # one for each value of a text, or more where they stand in strings
 
 
@@ -59,8 +60,8 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
 
 def refuse_length(request: Request, max_bytes: int) -> None:
     """Raises ProblemError (413) where the body says that it is too long."""
-    length = request.headers.get("content-length", "0")
-    if length.isdecimal() and int(length) > max_bytes:
+    length = request.headers.get("content-length", "0").lstrip("0")
+    if length.isdecimal() and (len(length) > MAX_DIGITS or int(length) > max_bytes):
         raise too_large(max_bytes)
 
 

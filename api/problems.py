@@ -36,6 +36,7 @@ INFERENCE_PATHS = "/v2"  # whose protocol wants an error's text in a member of t
 RETRY_SECONDS = 2  # a database that restarts is back in about this time
 ROOM_SECONDS = 10  # a place in a queue, or on a disk, takes longer to come
 
+MAX_TEXT = 1000  # characters of a detail, or of a pointer
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _DISK_FULL_SQLSTATE = "53100"  # PostgreSQL: disk_full
 _MISSING_SQLSTATES = {"42P01", "42703"}  # undefined_table, undefined_column: not migrated yet
@@ -176,15 +177,20 @@ def tell(problem: Problem, path: str, request_id: str | None) -> bytes:
         "type": "about:blank",
         "title": HTTPStatus(problem.status).phrase,
         "status": problem.status,
-        "detail": problem.detail,
-        "instance": quote(path),
+        "detail": _clip(problem.detail),
+        "instance": _clip(quote(path)),
         "code": problem.code,
         "request_id": request_id,
-        "errors": [vars(item) for item in problem.errors],
+        "errors": [{name: _clip(text) for name, text in vars(i).items()} for i in problem.errors],
     }
     if path.startswith(INFERENCE_PATHS):
-        body["error"] = "; ".join([problem.detail, *(item.detail for item in problem.errors)])
+        body["error"] = "; ".join([body["detail"], *(item["detail"] for item in body["errors"])])
     return orjson.dumps(body)
+
+
+def _clip(text: str) -> str:
+    """The text, or its beginning: what a client sent comes back in some."""
+    return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}…"
 
 
 async def handle(request: Request, error: Exception) -> Response:

@@ -22,7 +22,9 @@ from api.problems import ProblemError, invalid, refuse
 from fmx_ml.specs import IMAGE_SIDE
 
 BINARY_SIZE = "binary_data_size"
-DTYPES = dict(zip(DATATYPES, (np.dtype("<f4"), np.dtype("u1")), strict=True))
+DTYPES: dict[str, np.dtype[Any]] = dict(
+    zip(DATATYPES, (np.dtype("<f4"), np.dtype("u1")), strict=True)
+)
 
 _SIDE = IMAGE_SIDE
 _PLACE = "/inputs/0"

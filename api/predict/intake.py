@@ -35,7 +35,7 @@ from fmx_store.settings import Settings
 from fmx_store.tables import Model
 
 PIXEL_BYTES = 16  # of a pixel in JSON: three digits, a comma, and an indentation
-SPARE_VALUES = 16 * 1024  # of a body in JSON, beside the pixels
+SPARE_VALUES = 64 * 1024  # of a body in JSON, beside the pixels
 BRIEF_BYTES = 16 * 1024  # of a body; reading it takes less time than a thread's help
 
 

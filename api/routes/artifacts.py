@@ -19,8 +19,8 @@ router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["artifacts"])
 
 _FILE_HEADERS = [
     header("Range", "One range of bytes.", "bytes=0-1023"),
-    header("If-Range", "The range only if the file has this ETag.", '"9f86…"'),
-    header("If-None-Match", "The ETag of the file you have.", '"9f86…"'),
+    header("If-Range", "The range only if the file has this ETag.", examples.ETAG),
+    header("If-None-Match", "The ETag of the file you have.", examples.ETAG),
 ]
 
 

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
+from api import examples
 from api.conditional import matches
 from api.dependencies import App, Db
 from api.openapi import file_answer, header, problem_responses
@@ -25,7 +26,7 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-a
         304: {"description": "The report is as in If-None-Match."},
         **problem_responses(404, 409, 422),
     },
-    openapi_extra={"parameters": [header("If-None-Match", "The ETag you have.", '"9f86…"')]},
+    openapi_extra={"parameters": [header("If-None-Match", "The ETag you have.", examples.ETAG)]},
 )
 def get_report(
     form: Annotated[Format, Path(description="html, pdf or md.", examples=["html"])],

@@ -193,7 +193,7 @@ class TestOneModelInMemory:
 BAD_REQUESTS: list[tuple[Any, list[str]]] = [
     ({}, [""]),
     ([], [""]),
-    ({"images": None}, [""]),
+    ({"images": None}, ["/images"]),
     ({"test_rows": [0], "images": [[[0] * 28] * 28]}, [""]),
     ({"rows": [0]}, ["/rows"]),
     ({"test_rows": []}, ["/test_rows"]),

@@ -70,10 +70,11 @@ FORMS: dict[str, Callable[[], bytes]] = {
     + _END,
     "a name with NUL": lambda: _part('Content-Disposition: form-data; name="fi\0les"') + _END,
     "a file name of 100 KB": lambda: upload(_PICTURE, name="x" * 100_000),
-    "a file name that breaks the line": lambda: upload(_PICTURE, name="a\r\nX-Evil: 1"),
 }  # fmt: skip
 
 NAMES = [
+    "a\r\nX-Evil: 1",
+    "a\r\n\r\n<html>",
     "../../../etc/passwd",
     "..\\..\\boot.ini",
     "a\0.png",
@@ -108,7 +109,7 @@ ATTACKS: dict[str, Callable[[], Attack]] = {
     },
     **{
         f"file name: {name!r:.40}": lambda name=name: Attack(
-            PREDICT, upload(_PICTURE, name=name), FORM, statuses=frozenset({200, 400})
+            PREDICT, upload(_PICTURE, name=name), FORM, statuses=frozenset({200, 400, 422})
         )
         for name in NAMES
     },

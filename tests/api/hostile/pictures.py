@@ -126,7 +126,6 @@ REFUSED: dict[str, dict[str, Callable[[], bytes]]] = {
         "another signature": lambda: b"\x88" + encode(_TINY)[1:],
         "line ends converted": lambda: encode(_TINY).replace(b"\r\n", b"\n"),
         "no size": lambda: png(0, 0, b""),
-        "negative size": lambda: png(0x80000001, 28, b""),
         "text bomb": lambda: png(
             28, 28, bytes(29 * 28), chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(10**8), 9))
         ),
@@ -150,6 +149,8 @@ REFUSED: dict[str, dict[str, Callable[[], bytes]]] = {
             _JPEG[:2] + _segment(0xE1, b"Exif\0\0x") * 300_000 + _JPEG[2:]
         ),
         "png, 500,000 chunks": lambda: png(28, 28, bytes(29 * 28), chunk(b"prIv", b"") * 500_000),
+        "10,000 frames": lambda: _apng(10_000),
+        "an ICC bomb": lambda: png(28, 28, bytes(29 * 28), _icc_bomb()),
         "png, 500,000 texts": lambda: png(
             28, 28, bytes(29 * 28), chunk(b"tEXt", b"k\0v") * 500_000
         ),
@@ -161,19 +162,19 @@ REFUSED: dict[str, dict[str, Callable[[], bytes]]] = {
         "png, pixels that are not packed": lambda: (
             header(28, 28) + chunk(b"IDAT", b"hello" * 20) + chunk(b"IEND", b"")
         ),
-        "png, wrong checksum": lambda: encode(_TINY)[:-20] + b"\1" + encode(_TINY)[-19:],
         "jpeg, cut": lambda: encode(Image.effect_noise((280, 280), 90), "JPEG")[:9000],
         "jpeg, no table": lambda: _JPEG.replace(b"\xff\xdb", b"\xff\xee"),
         "bmp, header only": lambda: _bmp(28, 28),
         "bmp, colours beyond its palette": lambda: _bmp(28, 28, depth=8) + b"\xff" * 100,
     },
     "animated_picture": {
-        "10,000 frames": lambda: _apng(10_000),
+        "2,000 frames": lambda: _apng(2_000),
         "webp": lambda: encode(_FRAMES[0], "WEBP", save_all=True, append_images=_FRAMES[1:]),
     },
     "too_many_pixels": {
         "88 megapixels in 251 KB": lambda: png(11_000, 8_000, bytes(1376 * 8000), depth=1),
         "the largest": lambda: png(2**31 - 1, 2**31 - 1, b""),
+        "negative size": lambda: png(0x80000001, 28, b""),
         "one beyond": lambda: png(24_000_001, 1, b""),
         "bmp, huge": lambda: _bmp(2**31 - 1, 2**31 - 1),
         "bmp, huge, top down": lambda: _bmp(60_000, -60_000),
@@ -193,7 +194,6 @@ TAKEN: dict[str, Callable[[], bytes]] = {
     "grey and alpha": lambda: encode(_TINY.convert("LA")),
     "inks": lambda: encode(_TINY.convert("CMYK"), "JPEG"),
     "an ICC profile": lambda: encode(_TINY, "JPEG", icc_profile=_profile()),
-    "an ICC bomb": lambda: png(28, 28, bytes(29 * 28), _icc_bomb()),
     "EXIF that refers to itself": lambda: encode(
         _TINY, "JPEG", exif=b"Exif\0\0" + _many_references()
     ),
