@@ -3,6 +3,7 @@
 import logging
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from fmx_ml.sinks import EpochMetrics
@@ -28,10 +29,11 @@ class PipeSink:
         self.log.addHandler(handler)
 
     def close(self) -> None:
-        """Closes the log."""
+        """Closes the log. What no longer fits on the disk must not keep the run's end from us."""
         for handler in tuple(self.log.handlers):
             self.log.removeHandler(handler)
-            handler.close()
+            with suppress(OSError):
+                handler.close()
 
     def send(self, message: Message) -> None:
         """Sends a message whole. Raises ValueError or TypeError where JSON can't hold it."""
