@@ -4,6 +4,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from fmx_ml.sinks import EpochMetrics, SavedCheckpoint
@@ -47,11 +48,15 @@ class PipeSink:
         self.log.addHandler(handler)
 
     def close(self) -> None:
-        """Closes the log; what was offered is forgotten."""
+        """Closes the log; what was offered is forgotten.
+
+        What no longer fits on the disk must not keep the run's end from us.
+        """
         self._offered = None
         for handler in tuple(self.log.handlers):
             self.log.removeHandler(handler)
-            handler.close()
+            with suppress(OSError):
+                handler.close()
 
     def send(self, message: Message) -> None:
         """Sends a message whole. Raises ValueError or TypeError where JSON can't hold it."""

@@ -144,7 +144,7 @@ def test_a_success_leaves_summary_files_and_a_model(db: Database) -> None:
     claimed = claim(db)
     add_all(db, [Blob(sha256=SHA, size_bytes=3)])
     claims.record_progress(db, claimed.lease, [epoch(1), epoch(2)])
-    file = StagedFile("seed/model.json", SHA, 3, "application/json")
+    file = StagedFile(f"{claimed.run.name}/model.onnx", SHA, 3, "application/octet-stream")
     success = Success({"test_accuracy": 0.98, "val_accuracy": 0.99}, [file], model=True)
     assert claims.finish(db, claimed.lease, success) is State.SUCCEEDED
     run = jobs.require_run(db, claimed.run.id)

@@ -169,7 +169,7 @@ def test_nothing_is_known_while_the_database_can_only_be_read(
             patched.setattr(claims, name, fail)
         for second in range(1, round(seconds) + 1):
             clock.at += 1
-            with pytest.raises(ConnectionError) if second > LEASE / 2 else nullcontext():
+            with pytest.raises(ConnectionError) if second >= LEASE / 2 else nullcontext():
                 assert reaper.look(db) == 0
     assert look_for(2, reaper, clock, db, nothing) == 0
     claims.beat(db, lease)

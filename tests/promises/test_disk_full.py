@@ -46,7 +46,7 @@ def test_a_full_disk_costs_one_run(fleet: Fleet, small_disk: Path) -> None:
     fleet.wait_for_epochs(job_id)
     filler = fill(small_disk)
     body = fleet.wait_for_end(job_id)
-    assert (body["state"], body["reason"]) == ("failed", "disk_full")
+    assert (body["state"], body["reason"]) == ("failed", "disk_full"), body["error"]
     [run] = fleet.runs(job_id)
     assert "No space left" in run["error"]["message"]
     assert body["models"] == []
