@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from history import check_record
-from record_kit import CRASHES, claim, dump, epoch, submit
+from record_kit import CRASHES, check_record, claim, dump, epoch, submit
 from sqlmodel import col, select
 
 from fmx_store import artifacts, claims, jobs, metrics

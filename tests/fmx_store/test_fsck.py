@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from history import check_record
-from record_kit import FAILED, add_all, claim, dump, epoch, submit
+from record_kit import FAILED, add_all, check_record, claim, dump, epoch, submit
 from services import ROOT, free_port
 from sqlalchemy import create_engine, text
 

@@ -240,8 +240,7 @@ def damage(record: Record, run: Run, epoch: int) -> None:
     with record.db.read() as session:
         query = select(Checkpoint.sha256).where(Checkpoint.run_id == run.id)
         sha256 = session.exec(query.where(Checkpoint.epoch == epoch)).one()
-    path = open_store(record.settings).get_path(sha256)
-    assert path is not None
+    path = record.settings.storage_dir / sha256[:2] / sha256
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
