@@ -111,6 +111,7 @@ def _forward(address: str, ports: Sequence[int]) -> Generator[None]:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+        await asyncio.sleep(0.1)  # until the loop has closed what they have aborted
 
     servers = asyncio.run_coroutine_threadsafe(listen(), loop).result(10)
     try:
@@ -123,12 +124,16 @@ def _forward(address: str, ports: Sequence[int]) -> Generator[None]:
 
 
 async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port: int) -> None:
+    writers = [writer]
     try:
         there, back = await asyncio.open_connection(HERE, port)
+        writers.append(back)
+        await asyncio.gather(_pump(reader, back), _pump(there, writer))
     except OSError:
-        writer.close()
-        return
-    await asyncio.gather(_pump(reader, back), _pump(there, writer))
+        pass  # whoever asked sees its connection end
+    finally:
+        for each in writers:
+            each.transport.abort()
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
