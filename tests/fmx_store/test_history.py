@@ -134,8 +134,8 @@ def add_event(became: str, **values: Any) -> Spoil:
         run = lived.run(became)
         job = session.get_one(Job, run.job_id)
         job.version += 1
-        given = {"job_id": job.id, "seq": job.version, "type": "run", "run_id": run.id}
-        session.add(Event(**{**given, "attempt": run.attempt, **values}))
+        given: dict[str, Any] = {"job_id": job.id, "seq": job.version, "run_id": run.id}
+        session.add(Event(**{**given, "type": "run", "attempt": run.attempt, **values}))
 
     return spoil
 

@@ -26,6 +26,7 @@ from fmx_store.history import check_history
 T = TypeVar("T")
 
 START_SECONDS = 40.0
+ACCEPTED = 202
 ENDED = {"succeeded", "failed", "cancelled"}
 ALLOWED_ERRORS = {503, 507}  # of the server's own
 
@@ -145,7 +146,7 @@ class Fleet:
             **request.pop("spec", {}),
         }
         answer = self.client.post("/v1/jobs", json={"kind": "q1", "spec": spec, **request})
-        if answer.status_code == httpx.codes.ACCEPTED:
+        if answer.status_code == ACCEPTED:
             self.accepted.append(answer.json()["id"])
         return answer
 

@@ -302,8 +302,9 @@ class Worker:
 
     def _end(self, *, well: bool) -> None:
         """The training has ended: what it has reported is written, its files, then its end."""
-        token, record = self.token, self._world.record
-        assert token is not None
+        held, record = self.token, self._world.record
+        assert held is not None
+        self.token = token = Token(*held)  # nothing more is trained or reported for it
         news = tuple(self._news)
 
         def stage(state: State | None) -> None:
@@ -325,7 +326,6 @@ class Worker:
             else:
                 self._go_on(state)
 
-        self.token = token = Token(*token)  # nothing more is trained or reported for it
         self._insist(token, lambda: self._write(token, news), stage)
 
     def _insist(self, token: Token, write: Callable[[], T], then: Callable[[T], None]) -> None:

@@ -1,7 +1,7 @@
 """The functions of fmx_store behind the model's interface, alone and side by side with it."""
 
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -11,7 +11,8 @@ from unittest import mock
 from record_kit import CPU, FAILED, add_all, epoch, request
 from record_model import COLLATION, MAX_CRASHES, Beat, ModelRecord, Place, Plan, Record, Token
 
-from fmx_ml.requests import JobRequest, plan
+from fmx_ml import requests
+from fmx_ml.requests import JobRequest
 from fmx_ml.trainings import PlannedRun
 from fmx_store import artifacts, claims, history, jobs, maintenance
 from fmx_store.claims import Heartbeat, Lease, StagedFile, Success
@@ -47,11 +48,14 @@ class RealRecord:
         self._run_ids: dict[Place, str] = {}
         self._places: dict[str, Place] = {}
         self.rings: list[Place] = []
-        self.now = 0.0
+        self._now = 0.0
         self._name = uuid.uuid4().hex  # of this record's submissions
 
+    def set_time(self, now: float) -> None:
+        self._now = now
+
     @contextmanager
-    def at_its_time(self) -> Iterator[None]:
+    def at_its_time(self) -> Generator[None]:
         """The world's clock is what fmx_store sees."""
         with ExitStack() as stack:
             for module in CLOCKS:
@@ -59,7 +63,7 @@ class RealRecord:
             yield
 
     def _get_now(self) -> datetime:
-        return BEGINNING + timedelta(seconds=self.now)
+        return BEGINNING + timedelta(seconds=self._now)
 
     def _note_rings(self, rings: list[Ring]) -> None:
         self._learn_runs()
@@ -72,11 +76,11 @@ class RealRecord:
                     place = Place(job, run.name)
                     self._run_ids[place], self._places[run.id] = run.id, place
 
-    def submit(self, job: str, needs: Plan) -> None:
-        asked = self._requests.setdefault(job, request(seeds=len(needs)))
+    def submit(self, job: str, plan: Plan) -> None:
+        asked = self._requests.setdefault(job, request(seeds=len(plan)))
         planned = tuple(
             PlannedRun(name=name, training=p.training, needs=tuple(needed))
-            for (name, needed), p in zip(needs.items(), plan(asked), strict=True)
+            for (name, needed), p in zip(plan.items(), requests.plan(asked), strict=True)
         )
         rings: list[Ring] = []
         self._db.on_commit = rings.extend
@@ -201,13 +205,9 @@ class Compared:
         self.rings: list[Place] = []
         self.num_answers = 0
 
-    @property
-    def now(self) -> float:
-        return self._model.now
-
-    @now.setter
-    def now(self, value: float) -> None:
-        self._model.now = self._real.now = value
+    def set_time(self, now: float) -> None:
+        self._model.set_time(now)
+        self._real.set_time(now)
 
     def _both(self, name: str, ask: Callable[[Record], T]) -> T:
         said = ask(self._model), ask(self._real)
@@ -219,8 +219,8 @@ class Compared:
         self.num_answers += 1
         return said[0]
 
-    def submit(self, job: str, needs: Plan) -> None:
-        self._both("submit", lambda record: record.submit(job, needs))
+    def submit(self, job: str, plan: Plan) -> None:
+        self._both("submit", lambda record: record.submit(job, plan))
 
     def complete_submission(self, job: str) -> None:
         """It was one transaction."""

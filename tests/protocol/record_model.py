@@ -42,8 +42,8 @@ class Record(Protocol):
     """What the actors do to a record. None is the answer to a write whose lease is lost."""
 
     rings: list[Place]
-    now: float
 
+    def set_time(self, now: float) -> None: ...
     def submit(self, job: str, plan: Plan) -> None: ...
     def complete_submission(self, job: str) -> None: ...
     def cancel(self, job: str) -> bool: ...
@@ -111,8 +111,12 @@ class ModelRecord:
         self.jobs: dict[str, ModelJob] = {}
         self.events: dict[str, list[EventFact]] = {}
         self.rings: list[Place] = []
-        self.now = 0.0
+        self._now = 0.0
         self._plans: dict[str, Plan] = {}
+
+    def set_time(self, now: float) -> None:
+        """The present moment."""
+        self._now = now
 
     # Jobs
 
@@ -375,7 +379,7 @@ class ModelRecord:
     # What follows
 
     def _ring(self, run: ModelRun) -> None:
-        run.rung_at = self.now
+        run.rung_at = self._now
         self.rings.append(run.place)
 
     def _note(

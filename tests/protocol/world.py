@@ -122,14 +122,14 @@ class World:
         """One transaction that only reads. Raises AwayError."""
         if self.now < self.away_until:
             raise AwayError
-        self.record.now = self.now
+        self.record.set_time(self.now)
         return read()
 
     def ask(self, write: Callable[[], T]) -> T:
         """One transaction. Raises AwayError: it was not done, or it was and nobody says so."""
         if self.now < max(self.away_until, self.read_only_until, self.locked_until):
             raise AwayError
-        self.record.now = self.now
+        self.record.set_time(self.now)
         answer = write()
         rings, self.record.rings = self.record.rings, []
         if self.is_faulty and self.chance.random() < LOST_ANSWERS:
