@@ -91,8 +91,9 @@ def answer(
 
 def file_answer(status: int, description: str, *media_types: str) -> Responses:
     """The declaration of an answer that is a file of one of some types."""
-    schema = {"type": "string", "format": "binary"}
-    content = {media_type: {"schema": schema} for media_type in media_types}
+    schema = {"schema": {"type": "string", "format": "binary"}}
+    # A file of any type may be JSON, which is no string.
+    content = {kind: {} if kind == ANY_TYPE else schema for kind in media_types}
     return {status: {"description": description, "content": content}}
 
 

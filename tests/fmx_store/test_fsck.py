@@ -307,7 +307,7 @@ FAULTS = {
         {"artifact"},
     ),
     "a key answers with no job": (
-        "INSERT INTO idempotency SELECT 'k', 'h', 'no job', created_at FROM job LIMIT 1",
+        "INSERT INTO idempotency SELECT '', 'k', 'h', 'no job', created_at FROM job LIMIT 1",
         {"idempotency"},
     ),
     "a run needs another job's": (

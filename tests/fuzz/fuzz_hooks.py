@@ -19,6 +19,8 @@ from schemathesis import Case, HookContext, Response
 from schemathesis.core.failures import Failure
 from schemathesis.openapi.checks import RejectedPositiveData
 
+AnyCase = Case[Any]
+
 BINARY_TYPE = "application/octet-stream"
 KEY = "Idempotency-Key"
 MAX_NUMBERS = 10 * 28 * 28  # that are put into a tensor
@@ -120,7 +122,7 @@ schemathesis.openapi.media_type(BINARY_TYPE, _draw_tensors() | st.binary(max_siz
 
 
 @schemathesis.hook
-def map_case(context: HookContext, case: Case) -> Case:
+def map_case(context: HookContext, case: AnyCase) -> AnyCase:
     """Makes whole what is drawn part by part, where the parts would hardly ever fit together."""
     del context
     if case.meta is not None and case.meta.generation.mode.is_positive:
@@ -131,7 +133,7 @@ def map_case(context: HookContext, case: Case) -> Case:
     return case
 
 
-def _fit_tensor(case: Case) -> None:
+def _fit_tensor(case: AnyCase) -> None:
     """Says how much of a body is JSON, and fills the shape that is said with numbers."""
     case.headers.pop(HEADER_LENGTH, None)
     if isinstance(case.body, bytes):
@@ -141,14 +143,15 @@ def _fit_tensor(case: Case) -> None:
             return
         case.headers[HEADER_LENGTH] = str(end)
     elif isinstance(case.body, dict):
-        for tensor in case.body["inputs"]:
+        body: Any = case.body
+        for tensor in body["inputs"]:
             count = math.prod(tensor["shape"])
             if tensor.get("data") and count <= MAX_NUMBERS:
                 tensor["data"] = [7] * count
 
 
 @schemathesis.hook
-def filter_case(context: HookContext, case: Case) -> bool:
+def filter_case(context: HookContext, case: AnyCase) -> bool:
     """Leaves the trained jobs where they are."""
     del context
     parameters: dict[str, Any] = case.path_parameters or {}
@@ -156,7 +159,9 @@ def filter_case(context: HookContext, case: Case) -> bool:
 
 
 @schemathesis.hook
-def filter_failure(context: HookContext, failure: Failure, case: Case, response: Response) -> bool:
+def filter_failure(
+    context: HookContext, failure: Failure, case: AnyCase, response: Response
+) -> bool:
     """Whether a failure is one: a refusal that a schema has no words for is none."""
     del context
     if not isinstance(failure, RejectedPositiveData):
