@@ -31,6 +31,7 @@ VALUES = {
     "dispatch_seconds": "7",
     "publish_timeout_seconds": "1",
     "stop_seconds": "2",
+    "checkpoint_seconds": "7",
     "max_crashes": "5",
     "max_body_bytes": "1000",
     "max_json_depth": "16",
