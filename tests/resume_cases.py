@@ -98,6 +98,7 @@ class Runner:
     folder: Path
     needed: Sequence[NeededRun] = ()
     engine: Engine = "auto"
+    num_threads: int = 1
     count: int = 0
 
     def start(
@@ -132,7 +133,7 @@ class Runner:
                 members,
                 sources=self.sources,
                 device="cpu",
-                num_threads=1,
+                num_threads=self.num_threads,
                 engine=self.engine,
                 ended=ended,
             )

@@ -37,6 +37,7 @@ VALUES = {
     "dispatch_seconds": "7",
     "publish_timeout_seconds": "1",
     "stop_seconds": "2",
+    "checkpoint_seconds": "7",
     "max_crashes": "5",
     "event_days": "3",
     "max_connections": "50",

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from fmx_store import claims, jobs
 from fmx_store.blobs import FolderStore
 from fmx_store.checkpoints import StoredCheckpoint
 from fmx_store.claims import Claim
-from fmx_store.states import State
+from fmx_store.states import Reason, State
 
 
 class SlowStore(FolderStore):
@@ -103,6 +104,17 @@ def test_a_store_that_hangs_delays_a_hand_back_for_a_moment_only(
     again = stage.claim_again()
     assert again.checkpoints == (), "it came too late"
     slow_store.may_go_on.set()
+
+
+def test_a_retry_goes_on_after_a_time_limit(stage: Stage) -> None:
+    claim = stage.claim(time_limit_seconds=1000)
+    claim.job.started_at = datetime.now(UTC) - timedelta(seconds=997)
+    stage.supervise("leaves_a_checkpoint_and_beats", claim)
+    assert stage.run_of(claim).reason is Reason.TIME_LIMIT
+    jobs.retry(stage.record.db, claim.job.id)
+    again = stage.claim_again()
+    assert epochs_of(again.checkpoints) == [3]
+    assert again.run.epochs_done == 3
 
 
 def test_a_file_that_is_not_there_costs_nothing(stage: Stage) -> None:

@@ -185,6 +185,7 @@ def heads(source: NeededRun) -> list[Training]:
 def test_company_changes_no_bit_of_a_last_layer(runner: Runner, source: NeededRun) -> None:
     """Alone, by twos, all together: so a run that has crashed may go on alone."""
     trainings = heads(source)
+    runner.num_threads = 2
     together = runner.start(trainings)
     for place, training in enumerate(trainings):
         assert_equal(runner.start([training]), together, 0, place)
