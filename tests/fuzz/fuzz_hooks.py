@@ -60,6 +60,7 @@ BEYOND_A_SCHEMA = frozenset(
 OF_BYTES = frozenset(
     {
         "bad_json",
+        "unknown_datatype",
         "empty_file",
         "not_a_picture",
         "broken_picture",
