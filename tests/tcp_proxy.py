@@ -63,7 +63,7 @@ class Proxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
-        if self._is_silent:
+        if self._is_silent:  # the writer is kept, so that the connection stays
             return
         try:
             theirs = await asyncio.open_connection("127.0.0.1", self._target)
@@ -84,9 +84,18 @@ class Proxy:
             yield self
         finally:
             self.close()
+            self._do(_end_tasks())
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             self._loop.close()
+
+
+async def _end_tasks() -> None:
+    """Waits for what still goes on in the loop, and ends what does not end by itself."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
 
 
 async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

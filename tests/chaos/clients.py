@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx
-from fleet import Fleet
+from fleet import ACCEPTED, Fleet
 from workers import CRASHES, CRASHES_ONCE, DEAF, ESCAPES, FAILS_ONCE, GOOD, NOT_A_NUMBER
 
 MOST_JOBS = 40  # that have not ended; more only wait
@@ -82,7 +82,7 @@ class Clients:
         answer = self.ask(
             "POST", "/v1/jobs", json=request, headers={"Idempotency-Key": uuid.uuid4().hex}
         )
-        assert answer.status_code == httpx.codes.ACCEPTED, answer.text
+        assert answer.status_code == ACCEPTED, answer.text
         job_id: str = answer.json()["id"]
         self.done["submitted"] += 1
         self.jobs.append(job_id)
@@ -105,14 +105,14 @@ class Clients:
     def cancel(self, job_id: str) -> None:
         """Cancels a job, unless it has ended."""
         answer = self.ask("POST", f"/v1/jobs/{job_id}/cancel")
-        if answer.status_code == httpx.codes.ACCEPTED:
+        if answer.status_code == ACCEPTED:
             self.done["cancelled"] += 1
             self.cancelled.add(job_id)
 
     def _retry(self) -> None:
         if job_id := self._pick():
             answer = self.ask("POST", f"/v1/jobs/{job_id}/retry")
-            if answer.status_code == httpx.codes.ACCEPTED:
+            if answer.status_code == ACCEPTED:
                 self.done["retried"] += 1
             # What was asked before a lost answer may have retried it too.
             self.cancelled.discard(job_id)

@@ -15,7 +15,6 @@ from record_kit import (
     claim,
     epoch,
     finish_all,
-    lease_of,
     run_named,
     statements,
     submit,
@@ -55,8 +54,9 @@ class Lived:
         self.deleted = submit(db).id
         jobs.remove(db, self.deleted)
         self.running = submit(db).id
-        self.report(claim(db))
-        self.stage(claims.Claim(lease_of(self.run("running")), Job(), self.run("running")), "x")
+        running = claim(db)
+        self.report(running)
+        self.stage(running, "x")
         self.queued = submit_plan(db, {"a": (), "b": ("a",)}).id
 
     def run(self, became: str, name: str | None = None) -> Run:
@@ -134,8 +134,9 @@ def add_event(became: str, **values: Any) -> Spoil:
         run = lived.run(became)
         job = session.get_one(Job, run.job_id)
         job.version += 1
-        given: dict[str, Any] = {"job_id": job.id, "seq": job.version, "run_id": run.id}
-        session.add(Event(**{**given, "type": "run", "attempt": run.attempt, **values}))
+        given = {"job_id": job.id, "seq": job.version, "type": "run", "run_id": run.id}
+        given["attempt"] = run.attempt
+        session.add(Event.model_validate({**given, **values}))
 
     return spoil
 

@@ -14,7 +14,7 @@ from sqlalchemy import event
 from fmx_store.database import Database
 from fmx_store.settings import Settings
 
-SCHEDULES = {"sqlite": 60, "postgresql": 20}
+SCHEDULES = {"sqlite": 40, "postgresql": 10}
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.services)])
