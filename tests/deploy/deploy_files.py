@@ -17,10 +17,6 @@ PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 EXTRAS: dict[str, list[str]] = PYPROJECT["project"]["optional-dependencies"]
 KNOWN = {f"FMX_{field.upper()}" for field in Settings.model_fields}
 
-needs_s3 = pytest.mark.skipif(
-    "FMX_STORAGE_ENDPOINT" not in KNOWN, reason="these settings know no S3 store"
-)
-
 
 def instructions(dockerfile: Path) -> list[tuple[str, str]]:
     """Each instruction of an image and its arguments, continued lines joined."""

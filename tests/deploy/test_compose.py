@@ -19,7 +19,6 @@ from deploy_files import (
     dockerfile_of,
     image_environment,
     instructions,
-    needs_s3,
     read_settings,
 )
 
@@ -63,7 +62,6 @@ def test_the_services_of_the_right_column_are_there() -> None:
     assert all("profiles" not in SERVICES[name] for name in set(SERVICES) - {"worker-gpu"})
 
 
-@needs_s3
 @every_one_of_ours
 def test_variables_are_settings(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert {key for key in environment_of(OURS[name]) if key.startswith("FMX_")} <= KNOWN
@@ -134,7 +132,6 @@ def test_volumes_are_declared_and_used() -> None:
     assert used == set(COMPOSE["volumes"])
 
 
-@needs_s3
 def test_the_port_is_the_same_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     api = OURS["api"]
     port = settings_of(api, monkeypatch).port

@@ -19,7 +19,6 @@ from deploy_files import (
     dockerfile_of,
     image_environment,
     instructions,
-    needs_s3,
     read_settings,
 )
 from services import Column
@@ -139,7 +138,6 @@ def test_variables_are_settings(name: str) -> None:
     assert {key for key in given if key.startswith("AWS_")} == AWS
 
 
-@needs_s3
 @every_pod
 def test_settings_take_the_variables(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = read_settings(environment_of(name), monkeypatch)

@@ -9,7 +9,6 @@ from typing import Any
 
 import httpx
 import pytest
-from deploy_files import needs_s3
 from hosts import Host, make_hosts
 from services import Column
 from stack import Process, job_of, running, submit, wait_for_end, wait_until
@@ -23,14 +22,14 @@ QUICK = {"lease_seconds": 10, "dispatch_seconds": 1, "max_crashes": 50, "port": 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(900)]
 
 
-@pytest.fixture(params=["folder", pytest.param("s3", marks=needs_s3)])
+@pytest.fixture(params=["folder", "s3"])
 def shared(
     request: pytest.FixtureRequest, engines_column: Column, tmp_path: Path
 ) -> dict[str, str]:
     """The variables of what all share: database, broker and store."""
     environment = {n: t for n, t in engines_column.environment.items() if n != "FMX_DATA_DIR"}
     if request.param == "s3":
-        return environment | request.getfixturevalue("s3_environment")
+        return environment | request.getfixturevalue("s3_storage")
     return environment | {"FMX_STORAGE_URL": (tmp_path / "store").as_uri()}
 
 
