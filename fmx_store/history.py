@@ -29,13 +29,24 @@ from fmx_store.history_rules import (
     judge,
 )
 from fmx_store.states import Reason, State
-from fmx_store.tables import Artifact, Event, Job, Metric, Model, Pin, Run, RunNeed, table_of
+from fmx_store.tables import (
+    Artifact,
+    Checkpoint,
+    Event,
+    Job,
+    Metric,
+    Model,
+    Pin,
+    Run,
+    RunNeed,
+    table_of,
+)
 
 JOBS_AT_ONCE = 100
 
 _JOB, _RUN, _EVENT, _NEED = table_of(Job), table_of(Run), table_of(Event), table_of(RunNeed)
 _METRIC, _PIN, _MODEL = table_of(Metric), table_of(Pin), table_of(Model)
-_ARTIFACT = table_of(Artifact)
+_ARTIFACT, _CHECKPOINT = table_of(Artifact), table_of(Checkpoint)
 _IDS = bindparam("ids", expanding=True)
 
 
@@ -127,6 +138,9 @@ _EPOCHS_BY_JOB = _of_runs(
     func.min(_METRIC.c.attempt),
     func.max(_METRIC.c.attempt),
 ).group_by(_METRIC.c.run_id)
+_CHECKPOINTS_BY_JOB = _of_runs(_CHECKPOINT.c.run_id, func.max(_CHECKPOINT.c.epoch)).group_by(
+    _CHECKPOINT.c.run_id
+)
 
 
 @dataclass
@@ -138,6 +152,7 @@ class _Beside:
     paths: Mapping[str, Sequence[str]]
     epochs: Mapping[str, Epochs]
     models: frozenset[str]
+    checkpoints: Mapping[str, int]
 
     def add_to(self, run: RunFacts) -> RunFacts:
         run.needs = self.needs.get(run.id, ())
@@ -145,6 +160,7 @@ class _Beside:
         run.paths = frozenset(self.paths.get(run.id, ()))
         run.epochs = self.epochs.get(run.id, Epochs())
         run.has_model = run.id in self.models
+        run.checkpoint = self.checkpoints.get(run.id, 0)
         return run
 
 
@@ -160,6 +176,7 @@ def read(connection: Connection, ids: Sequence[str]) -> list[JobHistory]:
         paths=_group(rows(_PATHS_BY_JOB)),
         epochs={run_id: Epochs(*figures) for run_id, *figures in rows(_EPOCHS_BY_JOB)},
         models=frozenset(run_id for (run_id,) in rows(_MODELS_BY_JOB)),
+        checkpoints={run_id: epoch for run_id, epoch in rows(_CHECKPOINTS_BY_JOB)},  # noqa: C416 - rows are no pairs to the type checker
     )
     jobs = {
         job_id: JobFacts(state, reason, version, finished_at is not None)

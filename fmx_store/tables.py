@@ -350,7 +350,12 @@ class Idempotency(SQLModel, table=True):
 
     __table_args__ = (Index("ix_idempotency_job", "job_id"),)
 
-    owner: str = Field(default="", primary_key=True, max_length=MAX_OWNER_LENGTH)
+    owner: str = Field(
+        default="",
+        primary_key=True,
+        max_length=MAX_OWNER_LENGTH,
+        sa_column_kwargs={"server_default": ""},
+    )
     key: str = Field(primary_key=True, max_length=255)
     request_hash: str = Field(max_length=64)
     job_id: str = Field(max_length=ID_LENGTH)
