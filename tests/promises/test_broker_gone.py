@@ -78,3 +78,15 @@ def test_the_broker_may_be_gone(column: Column, broker_proxy: Proxy | None, loss
         assert fleet.wait_for_all() == ["succeeded"] * (2 + JOBS), "and when it is back"
         assert set(fleet.answers) <= {200, 202, 304}
         fleet.check()
+
+
+def test_what_the_broker_has_lost_is_announced_again(fleet: Fleet) -> None:
+    """Nobody but the record knows of these jobs when the worker starts."""
+    fleet.start_server()
+    for _ in range(3):
+        fleet.submit()
+    time.sleep(0.5)  # until their messages are out
+    flush(fleet)
+    fleet.start_worker()
+    assert fleet.wait_for_all(30) == ["succeeded"] * 3
+    fleet.check()
