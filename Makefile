@@ -2,9 +2,14 @@
 PRESET ?=
 SEEDS ?= 0
 PYTEST_ARGS ?=
+FUZZ_CASES ?= 20000
+FUZZ_SEED ?=
+CHAOS_SECONDS ?= 300
+CHAOS_SEED ?=
+CHAOS_COLUMN ?= both
 BIN := .venv/bin
 
-.PHONY: help demo report serve test check format bench clean
+.PHONY: help demo report serve test fuzz chaos check audit format bench clean
 .DEFAULT_GOAL := help
 
 help: ## Show this help
@@ -22,11 +27,17 @@ serve: .venv/.run-ready ## Server and worker on this machine; Ctrl-C stops both
 test: .venv/.dev-ready ## All tests
 	$(BIN)/pytest $(PYTEST_ARGS)
 
+fuzz: .venv/.dev-ready ## The server against its OpenAPI document (FUZZ_CASES=20000, FUZZ_SEED=of a round)
+	PYTHONPATH=.:tests:tests/e2e $(BIN)/python tests/fuzz/fuzzing.py --cases $(FUZZ_CASES) $(if $(FUZZ_SEED),--seed $(FUZZ_SEED))
+
 check: .venv/.dev-ready ## Linter, formatter, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
+
+audit: .venv/.audit-ready ## Our code, known vulnerabilities of its packages, and a list of them in out/sbom.json
+	$(BIN)/python scripts/audit.py
 
 format: .venv/.dev-ready ## Put the code into its form
 	$(BIN)/ruff check --fix .
@@ -34,6 +45,10 @@ format: .venv/.dev-ready ## Put the code into its form
 
 bench: .venv/.dev-ready ## Measurements, each beside what it is compared with
 	$(BIN)/python -m benchmarks.bench
+
+chaos: .venv/.dev-ready ## Faults for CHAOS_SECONDS, then every promise is checked (CHAOS_SEED, CHAOS_COLUMN)
+	@CHAOS_SECONDS=$(CHAOS_SECONDS) CHAOS_SEED=$(CHAOS_SEED) \
+		CHAOS_COLUMN=$(CHAOS_COLUMN) $(BIN)/pytest -q tests/chaos
 
 clean: ## Remove the virtual environment and caches (the data folder .fmx stays)
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache build *.egg-info
@@ -45,3 +60,7 @@ clean: ## Remove the virtual environment and caches (the data folder .fmx stays)
 .venv/.dev-ready: pyproject.toml constraints.txt scripts/setup.sh
 	@scripts/setup.sh dev
 	@touch .venv/.run-ready $@
+
+.venv/.audit-ready: pyproject.toml constraints.txt scripts/setup.sh
+	@scripts/setup.sh audit
+	@touch $@

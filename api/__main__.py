@@ -10,7 +10,7 @@ import sys
 from pydantic import ValidationError
 
 from api.main import create_app
-from api.server import Server, log_config
+from api.server import Server, allow_files, log_config
 from fmx_store.settings import get_settings
 
 FAILED, BAD_SETTINGS = 1, 2
@@ -30,6 +30,7 @@ def main() -> int:
     # What is here now stays: a full collection that looks through it again stops every request
     # for some 50 ms.
     gc.freeze()
+    allow_files(settings.max_connections)
     try:
         server.run()
     except SystemExit:  # uvicorn's way to say that it can't start; its log says why

@@ -2,20 +2,24 @@
 
 import functools
 import inspect
+from collections import Counter
 from collections.abc import Callable
 from typing import Annotated, Any, cast, get_args
 
 from fastapi import Depends, Path, Request
+from starlette.convertors import StringConvertor, register_url_convertor
 
 from api import examples
 from api.json_body import read_json
+from api.permissions import grant_of
 from api.pointers import ErrorItem
 from api.problems import invalid
 from api.queries import Query
 from api.services import Services
 from fmx_store.blobs import BlobStore
-from fmx_store.database import Database
+from fmx_store.ids import ID_LENGTH
 from fmx_store.settings import Settings
+from fmx_store.viewers import View
 
 
 async def get_services(request: Request) -> Services:
@@ -26,8 +30,9 @@ async def get_app_settings(request: Request) -> Settings:
     return request.app.state.services.settings
 
 
-async def get_db(request: Request) -> Database:
-    return request.app.state.services.db
+async def get_view(request: Request) -> View:
+    services: Services = request.app.state.services
+    return services.view(grant_of(request.scope).viewer)
 
 
 async def get_blobs(request: Request) -> BlobStore:
@@ -36,7 +41,8 @@ async def get_blobs(request: Request) -> BlobStore:
 
 App = Annotated[Services, Depends(get_services)]
 AppSettings = Annotated[Settings, Depends(get_app_settings)]
-Db = Annotated[Database, Depends(get_db)]
+Db = Annotated[View, Depends(get_view)]
+"""The record, as far as whoever asks may see it."""
 Blobs = Annotated[BlobStore, Depends(get_blobs)]
 
 
@@ -47,20 +53,41 @@ async def _job_json(request: Request) -> Any:
 
 JobJson = Annotated[Any, Depends(_job_json)]
 
+
+class _IdConvertor(StringConvertor):
+    """Of a path that has siblings with names: what has not the form of an id is none of its own."""
+
+    regex = f"[0-9A-Za-z]{{{ID_LENGTH}}}"
+
+
+register_url_convertor("id", _IdConvertor())
+
 # The record answers that there is no such thing to whatever has not the form of an id.
 JobId = Annotated[str, Path(description="A job's id.", examples=[examples.JOB_ID])]
 RunId = Annotated[str, Path(description="A run's id.", examples=[examples.RUN_ID])]
 ModelId = Annotated[str, Path(description="A model's id.", examples=[examples.MODEL_ID])]
 
 
-async def refuse_odd_query(request: Request) -> None:
+async def permit(request: Request) -> None:
+    """Lets a request through to its route.
+
+    Raises ProblemError where the sender's key does not do for it, or not now, and for odd queries.
+    """
+    services: Services = request.app.state.services
+    endpoint = request.scope["endpoint"]
+    services.doorman.permit(request.scope, grant_of(request.scope), endpoint.__name__)
+    if request.scope["query_string"]:
+        refuse_odd_query(request)
+
+
+def refuse_odd_query(request: Request) -> None:
     """Raises ProblemError for query parameters of a path that has none, and for repeated ones."""
-    given = [name for name, _ in request.query_params.multi_items()]
-    if given and not _takes_query(request.scope["endpoint"]):
-        detail = "this path has no query parameters"
-        raise invalid([ErrorItem(f"?{given[0][:100]}", "extra_forbidden", detail)])
-    for name in request.query_params:
-        if given.count(name) > 1:
+    given = Counter(name for name, _ in request.query_params.multi_items())
+    for name, count in given.items():
+        if not _takes_query(request.scope["endpoint"]):
+            detail = "this path has no query parameters"
+            raise invalid([ErrorItem(f"?{name[:100]}", "extra_forbidden", detail)])
+        if count > 1:
             raise invalid([ErrorItem(f"?{name[:100]}", "repeated", "given more than once")])
 
 

@@ -14,10 +14,11 @@ HEAD_KEY = "fmx.head"  # of the scope: the client asked with HEAD, a body need n
 
 _SAFE_ID = re.compile(r"[A-Za-z0-9._~-]{1,128}")
 # As ASGI has headers, since every answer goes through here: bytes, names in lower case.
-_HEADERS = {
+HEADERS = {
     b"x-content-type-options": b"nosniff",
     b"referrer-policy": b"no-referrer",
     b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
+    b"cross-origin-resource-policy": b"same-origin",
     b"cache-control": b"no-cache",
 }
 
@@ -74,11 +75,16 @@ def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _SAFE_ID.fullmatch(given := value.decode("latin-1")):
             return given
+    return new_request_id()
+
+
+def new_request_id() -> str:
+    """The id of a request that brought none."""
     return f"{_PROCESS}{next(_numbers):012x}"
 
 
 def _add_headers(message: Message, request_id: str) -> None:
     given = message.get("headers", ())
     names = {name.lower() for name, _ in given}
-    own = [item for item in _HEADERS.items() if item[0] not in names]
+    own = [item for item in HEADERS.items() if item[0] not in names]
     message["headers"] = [*given, (b"x-request-id", request_id.encode()), *own]

@@ -8,8 +8,8 @@ from typing import Any
 from api.schemas import Estimate
 from fmx_ml.requests import JobRequest
 from fmx_ml.trainings import PlannedRun, digest
-from fmx_store.database import Database
 from fmx_store.tallies import list_paces
+from fmx_store.viewers import Record
 
 _UNKNOWN = "no training of this network with this batch size has finished here yet"
 
@@ -23,7 +23,7 @@ _PACE_FIELDS = ("task", "model", "batch_size", "dataset", "augmentation", "searc
 _WORK_OF_TRAINING, _WORK_OF_VALIDATION = 3 * 25_000, 5_000
 
 
-def estimate(db: Database, request: JobRequest, planned: Sequence[PlannedRun]) -> Estimate:
+def estimate(db: Record, request: JobRequest, planned: Sequence[PlannedRun]) -> Estimate:
     """Epochs and seconds at most, were the runs done one after another."""
     trained = [run for run in planned if run.taken_from is None]
     epochs = sum(run.max_epochs for run in trained)
@@ -40,7 +40,7 @@ def estimate(db: Database, request: JobRequest, planned: Sequence[PlannedRun]) -
     return Estimate(epochs_at_most=epochs, seconds_at_most=seconds, basis=basis)
 
 
-def _past_paces(db: Database, kind: str) -> Mapping[str, list[float]]:
+def _past_paces(db: Record, kind: str) -> Mapping[str, list[float]]:
     """Seconds a unit of work of past trainings, by what the time of an epoch depends on."""
     paces = defaultdict[str, list[float]](list)
     for training, seconds_per_epoch in list_paces(db, kind):

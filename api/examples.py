@@ -10,6 +10,8 @@ RUN_ID = "01JDZ5T000000000000000000R"
 MODEL_ID = "01JDZ5T000000000000000000M"
 
 _SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+ETAG = f'"{_SHA256}"'
+
 _MADE = "2026-03-01T09:00:00.000000Z"
 _BEGUN = "2026-03-01T09:00:00.250000Z"
 _ENDED = "2026-03-01T09:05:10.500000Z"
@@ -340,7 +342,7 @@ READINESS: dict[str, Any] = {
     "status": "ok",
     "checks": {
         name: {"ok": True, "detail": "works"}
-        for name in ("database", "broker", "storage", "migrations")
+        for name in ("database", "broker", "storage", "migrations", "disk")
     },
     "engine": "kernel, compiled by c++ when first needed",
 }

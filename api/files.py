@@ -12,7 +12,7 @@ from zipstream import ZipStream
 
 from api.conditional import Span, matches, requested_span
 from api.envelope import HEAD_KEY
-from fmx_store.blobs import BlobStore
+from fmx_store.blobs import BlobStore, missing
 from fmx_store.tables import Artifact
 
 CHUNK_BYTES = 256 * 1024
@@ -25,7 +25,10 @@ _POLICY = "sandbox; default-src 'none'"
 def artifact_response(
     request: Request, blobs: BlobStore, artifact: Artifact, *, inline: bool
 ) -> Response:
-    """The file, a part of it, or 304. Raises ProblemError (416), BlobError."""
+    """The file, a part of it, 304, or where a store gives it out itself, the way there.
+
+    Raises ProblemError (416), BlobError, StorageUnavailableError.
+    """
     etag = f'"{artifact.sha256}"'
     headers = {
         "ETag": etag,
@@ -33,23 +36,47 @@ def artifact_response(
         "Content-Security-Policy": _POLICY,
         "Content-Disposition": _disposition(artifact, inline=inline),
     }
-    if matches(etag, request.headers.get("if-none-match")):
+    asked = request.headers
+    if matches(etag, asked.get("if-none-match")):
         return Response(status_code=304, headers=headers)
-    is_head = request.scope.get(HEAD_KEY, False)
-    span = None
-    if not is_head:
-        asked = request.headers
-        span = requested_span(asked.get("range"), asked.get("if-range"), etag, artifact.size_bytes)
-    status, part = 200, Span(0, artifact.size_bytes)
-    if span is not None:
-        status, part = 206, span
-        last = span.start + span.length - 1
-        headers["Content-Range"] = f"bytes {span.start}-{last}/{artifact.size_bytes}"
-    headers["Content-Length"] = str(part.length)
-    if is_head:
-        return Response(b"", status, headers, artifact.media_type)
-    content = _read(blobs.open(artifact.sha256), part)
-    return StreamingResponse(content, status, headers, artifact.media_type)
+    if request.scope.get(HEAD_KEY, False):
+        headers["Content-Length"] = str(artifact.size_bytes)
+        return Response(b"", 200, headers, artifact.media_type)
+    span = requested_span(asked.get("range"), asked.get("if-range"), etag, artifact.size_bytes)
+    # A range that does not count here would count there; what is shown is shown by this origin.
+    if not inline and (span is not None or "range" not in asked):
+        url = blobs.sign(artifact.sha256, artifact.media_type, headers["Content-Disposition"])
+        if url is not None:
+            return _sent_elsewhere(url, etag)
+    return _streamed(blobs, artifact, span, headers)
+
+
+def _sent_elsewhere(url: str, etag: str) -> Response:
+    """The way to a file, for whoever asked alone: the URL is as good as the file for a while."""
+    return Response(
+        status_code=307,
+        headers={
+            "Location": url,
+            "ETag": etag,
+            "Cache-Control": "no-store",
+            "Referrer-Policy": "no-referrer",
+        },
+    )
+
+
+def _streamed(
+    blobs: BlobStore, artifact: Artifact, span: Span | None, headers: dict[str, str]
+) -> Response:
+    size_bytes, media_type = artifact.size_bytes, artifact.media_type
+    if span is None:
+        content = _read(blobs.open(artifact.sha256), size_bytes)
+        headers["Content-Length"] = str(size_bytes)
+        return StreamingResponse(content, 200, headers, media_type)
+    stop = span.start + span.length
+    content = _read(blobs.open(artifact.sha256, span.start, stop), span.length)
+    headers["Content-Range"] = f"bytes {span.start}-{stop - 1}/{size_bytes}"
+    headers["Content-Length"] = str(span.length)
+    return StreamingResponse(content, 206, headers, media_type)
 
 
 def _disposition(artifact: Artifact, *, inline: bool) -> str:
@@ -60,10 +87,9 @@ def _disposition(artifact: Artifact, *, inline: bool) -> str:
     return f"{kind}; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
 
 
-async def _read(file: BinaryIO, span: Span) -> AsyncIterator[bytes]:
+async def _read(file: BinaryIO, length: int) -> AsyncIterator[bytes]:
     with file:
-        await to_thread.run_sync(file.seek, span.start)
-        left = span.length
+        left = length
         while left > 0:
             chunk = await to_thread.run_sync(file.read, min(CHUNK_BYTES, left))
             if not chunk:
@@ -75,7 +101,10 @@ async def _read(file: BinaryIO, span: Span) -> AsyncIterator[bytes]:
 def archive_response(
     request: Request, blobs: BlobStore, artifacts: Sequence[Artifact], name: str
 ) -> Response:
-    """Artifacts as one zip file, made while it is sent; its size is known before."""
+    """Artifacts as one zip file, made while it is sent; its size is known before.
+
+    Raises BlobError, StorageUnavailableError where not even the first of them can be had.
+    """
     archive = ZipStream(sized=True)
     for artifact in artifacts:
         archive.add(_chunks(blobs, artifact), artifact.path, size=artifact.size_bytes)
@@ -85,6 +114,8 @@ def archive_response(
     }
     if request.scope.get(HEAD_KEY, False):
         return Response(b"", 200, headers, "application/zip")
+    if artifacts and blobs.size_of(artifacts[0].sha256) is None:
+        raise missing(artifacts[0].sha256)
     return StreamingResponse(iter(archive), 200, headers, "application/zip")
 
 

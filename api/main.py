@@ -6,12 +6,12 @@ from functools import cached_property
 from importlib.metadata import version
 
 from fastapi import Depends, FastAPI
-from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 from api import openapi, problems
-from api.dependencies import refuse_odd_query
+from api.dependencies import permit
 from api.envelope import Envelope
+from api.guard import Guard
 from api.routes import artifacts, health, inference, jobs, kinds, models, pages, reports, runs
 from api.services import open_services
 from api.shortcut import Shortcut
@@ -19,16 +19,16 @@ from fmx_store.settings import Settings, get_settings
 
 
 class App(FastAPI):
-    """FastAPI's app behind a shortcut, which so comes before all of the framework's layers."""
+    """FastAPI's app behind a guard and a shortcut, which come before all of its layers."""
 
     @cached_property
-    def _shortcut(self) -> Shortcut:
+    def _guarded(self) -> Guard:
         short = {models.PREDICT_PATH: models.predict, inference.INFER_PATH: inference.infer}
-        return Shortcut(super().__call__, short)
+        return Guard(Shortcut(super().__call__, short))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["app"] = self
-        await self._shortcut(scope, receive, send)
+        await self._guarded(scope, receive, send)
 
 
 def create_app(settings: Settings | None = None) -> App:
@@ -53,13 +53,14 @@ def create_app(settings: Settings | None = None) -> App:
         redoc_url=None,
         openapi_url=None,
         redirect_slashes=False,
-        dependencies=[Depends(refuse_odd_query)],
+        generate_unique_id_function=lambda route: route.name,
+        dependencies=[Depends(permit)],
     )
     for module in (kinds, jobs, runs, artifacts, models, reports, health, pages):
         app.include_router(module.router)
     inference.install(app)
-    app.mount("/static", StaticFiles(directory=pages.WEB / "static"))
+    app.mount("/static", pages.WholeFiles(directory=pages.WEB / "static"))
     app.add_middleware(Envelope)
     problems.install(app)
-    openapi.install(app)
+    openapi.install(app, chosen.max_page)
     return app

@@ -1,5 +1,6 @@
 """The OpenAPI document: what FastAPI can't see by itself, because bodies are parsed here."""
 
+from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -10,15 +11,27 @@ from pydantic import BaseModel
 from api import examples, problems
 from api.inference.schemas import InferRequest
 from api.json_body import JSON_TYPE
-from api.predict.uploads import FIELD, FORM_TYPE
+from api.links import add_links
+from api.permissions import OPEN_PATHS, permission_of
+from api.predict.uploads import FIELD, FORM_TYPE, PICTURE_TYPES
 from api.queries import PredictRequest
 from api.schemas import ProblemBody
 from fmx_ml.requests import REQUESTS
 
 Responses = dict[int | str, dict[str, Any]]
 
+ANY_TYPE = "*/*"
+
+_TEXT = {"type": "string"}
+
 _REF = "#/components/schemas/{model}"
 _ANY_PATH = (500, 503)  # what each path can answer
+_OF_KEYS = (401, 403, 429)  # and where keys are needed
+
+KEY_SCHEME = "key"
+_KEYS = (
+    "A key, as `fmx admin keys create` makes it. Needed unless the server is this machine's own."
+)
 
 # FastAPI leaves out every member of a document that is null. Examples of answers have such members,
 # so their names go in and they are put in their places afterwards.
@@ -31,6 +44,9 @@ A **job** is a submitted spec, a **run** one training in it, a **model** what a 
 error is a problem body (RFC 9457) whose `errors` point to the places in the request."""
 
 _HEADERS: dict[int, dict[str, str]] = {
+    401: {"WWW-Authenticate": "Bearer."},
+    429: {"Retry-After": "Seconds."},
+    507: {"Retry-After": "Seconds."},
     503: {"Retry-After": "Seconds."},
 }
 
@@ -73,10 +89,11 @@ def answer(
     return {status: {"description": description, "content": {media_type: {"example": name}}}}
 
 
-def file_answer(status: int, media_type: str, description: str) -> Responses:
-    """The declaration of an answer that is a file."""
-    schema = {"type": "string", "format": "binary"}
-    content = {media_type: {"schema": schema}}
+def file_answer(status: int, description: str, *media_types: str) -> Responses:
+    """The declaration of an answer that is a file of one of some types."""
+    schema = {"schema": {"type": "string", "format": "binary"}}
+    # A file of any type may be JSON, which is no string.
+    content = {kind: {} if kind == ANY_TYPE else schema for kind in media_types}
     return {status: {"description": description, "content": content}}
 
 
@@ -95,9 +112,11 @@ def predict_request_body() -> dict[str, Any]:
     form = {
         "type": "object",
         "required": [FIELD],
+        "additionalProperties": False,
         "properties": {
             FIELD: {
                 "type": "array",
+                "minItems": 1,
                 "items": {"type": "string", "contentMediaType": "application/octet-stream"},
                 "description": "PNG, JPEG, WebP or BMP, of any size.",
             }
@@ -108,25 +127,27 @@ def predict_request_body() -> dict[str, Any]:
             "schema": {"$ref": _REF.format(model=PredictRequest.__name__)},
             "examples": examples.PREDICT_REQUESTS,
         },
-        FORM_TYPE: {"schema": form},
+        FORM_TYPE: {"schema": form, "encoding": {FIELD: {"contentType": ", ".join(PICTURE_TYPES)}}},
     }
     return {"requestBody": {"required": True, "content": content}}
 
 
-def header(name: str, description: str, example: str) -> dict[str, Any]:
+def header(
+    name: str, description: str, example: Any, schema: Mapping[str, Any] = _TEXT
+) -> dict[str, Any]:
     """The declaration of a request header, for openapi_extra."""
     return {
         "name": name,
         "in": "header",
         "required": False,
         "description": description,
-        "schema": {"type": "string"},
+        "schema": dict(schema),
         "example": example,
     }
 
 
-def install(app: FastAPI) -> None:
-    """Makes the app's document complete."""
+def install(app: FastAPI, max_page: int) -> None:
+    """Makes the app's document complete. A page has `max_page` items at most."""
 
     def make() -> dict[str, Any]:
         document = app.openapi_schema
@@ -141,10 +162,43 @@ def install(app: FastAPI) -> None:
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
             for model in (ProblemBody, PredictRequest, InferRequest, *REQUESTS.values()):
                 _add_schema(schemas, model)
+            _declare_keys(document)
+            add_links(document)
+            for parameter in _list_parameters(document):
+                _tidy(parameter, max_page)
             document = app.openapi_schema = _unshelve(document)
         return document
 
     app.openapi = make
+
+
+def _declare_keys(document: dict[str, Any]) -> None:
+    """Says of each operation which scope of a key it needs, where keys are needed at all."""
+    scheme = {"type": "http", "scheme": "bearer", "description": _KEYS}
+    document["components"]["securitySchemes"] = {KEY_SCHEME: scheme}
+    for path, item in document["paths"].items():
+        for operation in item.values():
+            scope = permission_of(operation["operationId"]).scope
+            scopes = [] if scope is None else [str(scope)]
+            is_open = [{}] if path in OPEN_PATHS else []
+            operation["security"] = [{KEY_SCHEME: scopes}, *is_open]
+            operation["responses"] |= {str(k): v for k, v in problem_responses(*_OF_KEYS).items()}
+
+
+def _list_parameters(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    for item in document["paths"].values():
+        for operation in item.values():
+            yield from operation.get("parameters", ())
+
+
+def _tidy(parameter: dict[str, Any], max_page: int) -> None:
+    """Says that a parameter can be left out, not be null, and how long a page may be here."""
+    schema = parameter["schema"]
+    if "anyOf" in schema:
+        (given, _null) = schema.pop("anyOf")
+        schema.update(given)
+    if parameter["name"] == "limit":
+        schema["maximum"] = max_page
 
 
 def _unshelve(value: Any) -> Any:

@@ -11,15 +11,15 @@ from fmx_ml.results import RunOutcome
 from fmx_ml.specs import Preset
 from fmx_ml.trainings import parse_training
 from fmx_store import jobs
-from fmx_store.database import Database
 from fmx_store.overviews import require_overview
 from fmx_store.states import ENDED, Role, State
 from fmx_store.tables import Run
+from fmx_store.viewers import Record
 
 _MAX_RETRY_SECONDS = 60
 
 
-def require_results(db: Database, job_id: str) -> ResultsBody:
+def require_results(db: Record, job_id: str) -> ResultsBody:
     """The results of a job. Raises NotFoundError, ProblemError (409) where there are none."""
     job = jobs.require_job(db, job_id)
     if job.results is not None:
@@ -36,7 +36,7 @@ def _not_ready(job: JobBody) -> ProblemError:
     return refuse(409, "not_ready", detail, headers={"Retry-After": str(seconds)})
 
 
-def require_manifest(db: Database, job_id: str) -> dict[str, Any]:
+def require_manifest(db: Record, job_id: str) -> dict[str, Any]:
     """What a job's results are made from, of the runs that have succeeded so far.
 
     Raises NotFoundError.

@@ -25,16 +25,23 @@ from fmx_store.errors import (
     IdempotencyError,
     LimitError,
     NamedRunError,
+    NoRoomError,
     NotFoundError,
+    QuotaError,
+    StorageUnavailableError,
 )
 
 MEDIA_TYPE = "application/problem+json"
 INFERENCE_PATHS = "/v2"  # whose protocol wants an error's text in a member of this name
 RETRY_SECONDS = 2  # a database that restarts is back in about this time
+ROOM_SECONDS = 10  # a place in a queue, or on a disk, takes longer to come
 
+MAX_TEXT = 1000  # characters of a detail, or of a pointer
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _DISK_FULL_SQLSTATE = "53100"  # PostgreSQL: disk_full
 _MISSING_SQLSTATES = {"42P01", "42703"}  # undefined_table, undefined_column: not migrated yet
+
+_LATER = {"Retry-After": str(ROOM_SECONDS)}
 
 _log = logging.getLogger(__name__)
 
@@ -80,8 +87,14 @@ def invalid(errors: Sequence[ErrorItem]) -> ProblemError:
 def _database(error: DBAPIError) -> Problem:
     full = "disk is full" in str(error.orig)
     if full or getattr(error.orig, "sqlstate", None) == _DISK_FULL_SQLSTATE:
-        return Problem(507, "disk_full", "there is no room to record this")
+        return Problem(507, "disk_full", "there is no room to record this", headers=_LATER)
     return _UNREACHABLE
+
+
+def _quota(error: QuotaError) -> Problem:
+    """Runs that wait become fewer by themselves; files do where somebody deletes jobs."""
+    status = 429 if error.what == "queued runs" else 507
+    return Problem(status, error.code, str(error), headers=_LATER)
 
 
 def _program(error: ProgrammingError) -> Problem:
@@ -118,8 +131,16 @@ TABLE: dict[type[Exception], Callable[[Any], Problem]] = {
     ),
     MisfitError: lambda e: _invalid([ErrorItem(spec_pointer(e.field), "does_not_fit", e.message)]),
     LimitError: lambda e: Problem(422, e.code, str(e), [ErrorItem("/spec", e.code, str(e))]),
+    QuotaError: _quota,
+    NoRoomError: lambda e: Problem(507, e.code, str(e), headers=_LATER),
     CursorError: lambda e: _invalid([ErrorItem("?cursor", e.code, "no list gave this cursor")]),
     BlobError: lambda e: Problem(500, e.code, "a stored file is missing or damaged"),
+    StorageUnavailableError: lambda e: Problem(
+        503,
+        e.code,
+        "what keeps the stored files can't be reached; try again",
+        headers={"Retry-After": str(RETRY_SECONDS)},
+    ),
     OperationalError: _database,
     InterfaceError: _database,
     ProgrammingError: _program,
@@ -144,20 +165,32 @@ def describe(error: Exception) -> Problem:
 
 def render(request: Request, problem: Problem) -> Response:
     """The answer that tells a problem."""
+    request_id = request.scope.get("state", {}).get("request_id")
+    content = tell(problem, request.scope["path"], request_id)
+    headers = {"Cache-Control": "no-store", **problem.headers}
+    return Response(content, problem.status, headers, MEDIA_TYPE)
+
+
+def tell(problem: Problem, path: str, request_id: str | None) -> bytes:
+    """The body of an answer that tells a problem."""
     body: dict[str, Any] = {
         "type": "about:blank",
         "title": HTTPStatus(problem.status).phrase,
         "status": problem.status,
-        "detail": problem.detail,
-        "instance": quote(request.scope["path"]),
+        "detail": _clip(problem.detail),
+        "instance": _clip(quote(path)),
         "code": problem.code,
-        "request_id": request.scope.get("state", {}).get("request_id"),
-        "errors": [vars(item) for item in problem.errors],
+        "request_id": request_id,
+        "errors": [{name: _clip(text) for name, text in vars(i).items()} for i in problem.errors],
     }
-    if request.scope["path"].startswith(INFERENCE_PATHS):
-        body["error"] = "; ".join([problem.detail, *(item.detail for item in problem.errors)])
-    headers = {"Cache-Control": "no-store", **problem.headers}
-    return Response(orjson.dumps(body), problem.status, headers, MEDIA_TYPE)
+    if path.startswith(INFERENCE_PATHS):
+        body["error"] = "; ".join([body["detail"], *(item["detail"] for item in body["errors"])])
+    return orjson.dumps(body)
+
+
+def _clip(text: str) -> str:
+    """The text, or its beginning: what a client sent comes back in some."""
+    return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}…"
 
 
 async def handle(request: Request, error: Exception) -> Response:

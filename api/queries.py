@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from fmx_ml.requests import KINDS
 from fmx_ml.specs import IMAGE_SIDE, Int, Tag
@@ -15,8 +15,14 @@ class Query(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+# As the record makes them. A pattern in the schema alone: what is no cursor has one answer.
 Cursor = Annotated[
-    str | None, Field(max_length=600, description="The next_cursor of the page before.")
+    str | None,
+    Field(
+        max_length=600,
+        description="The next_cursor of the page before.",
+        json_schema_extra={"pattern": "^[A-Za-z0-9_-]+$"},
+    ),
 ]
 
 
@@ -100,17 +106,21 @@ _Pixel = Annotated[Int, Field(ge=0, le=255)]
 _Row = Annotated[list[_Pixel], Field(min_length=IMAGE_SIDE, max_length=IMAGE_SIDE)]
 _Image = Annotated[list[_Row], Field(min_length=IMAGE_SIDE, max_length=IMAGE_SIDE)]
 
+_ONE_OF_TWO: dict[str, JsonValue] = {
+    "oneOf": [{"required": ["images"]}, {"required": ["test_rows"]}],
+}
+
 
 class PredictRequest(BaseModel):
     """Pictures as pixels, or rows of the model's test set: one of the two."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=_ONE_OF_TWO)
 
-    images: list[_Image] | None = Field(
-        default=None,
+    images: list[_Image] = Field(
+        default_factory=list,
         min_length=1,
         description="Each 28 rows of 28 numbers, 0 (background) to 255, from the top left.",
     )
-    test_rows: list[Annotated[Int, Field(ge=0)]] | None = Field(
-        default=None, min_length=1, description="Rows of the model's test set, from 0."
+    test_rows: list[Annotated[Int, Field(ge=0)]] = Field(
+        default_factory=list, min_length=1, description="Rows of the model's test set, from 0."
     )

@@ -307,10 +307,14 @@ class Check(Body):
 
 
 class Readiness(Body):
-    """Whether the server can do its work; degraded: it takes jobs, but they start later."""
+    """Whether the server can do its work; degraded: not all of it.
+
+    Without a broker it takes jobs that start later; with a full disk it takes none, and shows and
+    predicts as ever.
+    """
 
     status: Literal["ok", "degraded", "unavailable"]
-    checks: dict[Literal["database", "broker", "storage", "migrations"], Check]
+    checks: dict[Literal["database", "broker", "storage", "migrations", "disk"], Check]
     engine: str = Field(description="What a worker with this host's settings trains with on a CPU.")
 
 

@@ -2,31 +2,42 @@
 
 import asyncio
 import os
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import anyio
 from celery import Celery
+from sqlalchemy import select
 
+from api.doorman import Doorman
 from api.predict.catalogue import Catalogue
 from api.predict.roster import Roster
+from api.readiness import Glances
 from api.shelf import Shelf
 from api.shown_jobs import ShownJobs
 from api.submissions import Submissions
 from api.waiting import JobWatch
+from fmx_store import artifacts
 from fmx_store.blobs import BlobStore, open_store
 from fmx_store.broker import Doorbell, make_celery
 from fmx_store.database import Database
+from fmx_store.keys import has_live_key
 from fmx_store.maintenance import Maintenance
+from fmx_store.revision import get_revision
 from fmx_store.settings import Settings
+from fmx_store.viewers import View, Viewer
 
 
 @dataclass
 class Services:
-    """Everything that a route may need."""
+    """Everything that a route may need.
+
+    The record itself is out of its reach: it is seen through the eyes of whoever asks.
+    """
 
     settings: Settings
-    db: Database
+    _db: Database
     celery: Celery
     doorbell: Doorbell
     blobs: BlobStore
@@ -37,11 +48,34 @@ class Services:
     catalogue: Catalogue
     roster: Roster
     models_executor: ThreadPoolExecutor
+    doorman: Doorman
+    glances: Glances = field(default_factory=Glances)
     reports: Shelf = field(default_factory=Shelf)
     # Decoding is arithmetic: more of it at once than cores only takes memory.
     predict_limiter: anyio.CapacityLimiter = field(
         default_factory=lambda: anyio.CapacityLimiter(_num_cores())
     )
+
+    def view(self, viewer: Viewer) -> View:
+        """The record as a viewer sees it."""
+        return View(self._db, viewer)
+
+    def ping(self) -> None:
+        """Raises what the database raises where it does not answer."""
+        with self._db.look() as connection:
+            connection.execute(select(1))
+
+    def has_live_key(self) -> bool:
+        """Whether there is a key that lets anyone in."""
+        return has_live_key(self._db)
+
+    def get_revision(self) -> str | None:
+        """The revision of the database's tables."""
+        return get_revision(self._db)
+
+    def collect(self, files: Iterable[str]) -> None:
+        """Removes those files, by their sha256, that nothing names any more."""
+        artifacts.collect(self._db, self.blobs, files)
 
     def stop_waiting(self) -> None:
         """Lets every long poll answer now. Must be called in the event loop's thread."""
@@ -52,7 +86,7 @@ class Services:
         self.stop_waiting()
         await asyncio.to_thread(self.maintenance.stop)
         await asyncio.to_thread(self.doorbell.close)
-        await asyncio.to_thread(self.db.close)
+        await asyncio.to_thread(self._db.close)
         self.celery.close()
         await asyncio.to_thread(self.models_executor.shutdown, cancel_futures=True)
 
@@ -76,17 +110,18 @@ def open_services(settings: Settings) -> Services:
     catalogue = Catalogue(db, blobs, settings, models_executor)
     services = Services(
         settings=settings,
-        db=db,
+        _db=db,
         celery=celery,
         doorbell=doorbell,
         blobs=blobs,
         maintenance=Maintenance(db, blobs, settings, doorbell.remind),
-        submissions=Submissions(db, settings.max_runs_per_job),
+        submissions=Submissions(db, settings),
         shown_jobs=shown_jobs,
         watch=JobWatch(shown_jobs.version),
         catalogue=catalogue,
         roster=Roster(catalogue, settings.max_loaded_models),
         models_executor=models_executor,
+        doorman=Doorman(db, settings),
     )
     services.maintenance.start()
     return services

@@ -13,7 +13,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.dependencies import refuse_odd_query
 from api.envelope import Envelope
+from api.permissions import grant_of
 from api.problems import TABLE, handle
+from api.services import Services
 
 Endpoint = Callable[..., Awaitable[Response]]
 
@@ -21,7 +23,8 @@ Endpoint = Callable[..., Awaitable[Response]]
 class Shortcut:
     """ASGI app: POST requests of some paths go to their endpoints, in an envelope of their own.
 
-    An endpoint gets the parameters of its path, the request and the services.
+    An endpoint gets the parameters of its path, the request, the services, and the record as the
+    sender sees it.
     """
 
     def __init__(self, framework: ASGIApp, endpoints: Mapping[str, Endpoint]) -> None:
@@ -46,10 +49,13 @@ def _compile(path: str) -> re.Pattern[str]:
 async def _answer(scope: Scope, receive: Receive, send: Send) -> None:
     request = Request(scope, receive, send)
     try:
+        services: Services = request.app.state.services
+        endpoint, grant = scope["endpoint"], grant_of(scope)
+        services.doorman.permit(scope, grant, endpoint.__name__)
         if scope["query_string"]:
-            await refuse_odd_query(request)
-        services = request.app.state.services
-        answer = await scope["endpoint"](**request.path_params, request=request, services=services)
+            refuse_odd_query(request)
+        given = {"request": request, "services": services, "db": services.view(grant.viewer)}
+        answer = await endpoint(**request.path_params, **given)
     except tuple(TABLE) as error:
         answer = await handle(request, error)
     await answer(scope, receive, send)

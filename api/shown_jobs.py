@@ -9,9 +9,12 @@ from api.gathering import Gatherer
 from api.views import job_body, job_etag
 from fmx_store.database import Database
 from fmx_store.errors import NotFoundError
-from fmx_store.overviews import Overview, Version, read_overviews, read_versions
+from fmx_store.overviews import Overview, Version, read_overviews, read_owned_versions
+from fmx_store.viewers import Viewer
 
 MAX_KEPT_BYTES = 16 * 1024 * 1024
+
+_OwnedVersion = tuple[Version, str | None]
 
 
 @dataclass(frozen=True)
@@ -33,27 +36,34 @@ class ShownJobs:
         self._kept = _Kept()
 
     async def version(self, job_id: str) -> Version:
-        """A job's version and state. Raises NotFoundError."""
-        return await self._versions.ask(job_id)
+        """The version and state of a job, whoever sees it. Raises NotFoundError."""
+        version, _ = await self._versions.ask(job_id)
+        return version
 
-    async def show(self, job_id: str, known: str | None) -> ShownJob:
+    async def require(self, viewer: Viewer, job_id: str) -> Version:
+        """A job's version and state. Raises NotFoundError where the viewer does not see it."""
+        version, owner = await self._versions.ask(job_id)
+        if not viewer.sees(owner):
+            raise NotFoundError("job", job_id)
+        return version
+
+    async def show(self, viewer: Viewer, job_id: str, known: str | None) -> ShownJob:
         """A job as it is, for a client that knows these entity tags. Raises NotFoundError."""
-        version, _ = await self.version(job_id)
+        version, _ = await self.require(viewer, job_id)
         etag = job_etag(job_id, version)
         if matches(etag, known):
             return ShownJob(etag, None)
         content = self._kept.get(etag)
-        return await self.render(job_id) if content is None else ShownJob(etag, content)
+        return await self._render(job_id) if content is None else ShownJob(etag, content)
 
-    async def render(self, job_id: str) -> ShownJob:
-        """A job as it is, with its body. Raises NotFoundError."""
+    async def _render(self, job_id: str) -> ShownJob:
         shown = await self._bodies.ask(job_id)
         if shown.content is not None:
             self._kept.put(shown.etag, shown.content)
         return shown
 
-    def _read_versions(self, job_ids: Sequence[str]) -> Sequence[Version | Exception]:
-        found = read_versions(self._db, list(dict.fromkeys(job_ids)))
+    def _read_versions(self, job_ids: Sequence[str]) -> Sequence[_OwnedVersion | Exception]:
+        found = read_owned_versions(self._db, list(dict.fromkeys(job_ids)))
         return [found.get(job_id) or NotFoundError("job", job_id) for job_id in job_ids]
 
     def _read_bodies(self, job_ids: Sequence[str]) -> Sequence[ShownJob | Exception]:

@@ -10,25 +10,32 @@ from typing import Any
 from pydantic import ValidationError
 
 from api.gathering import Gatherer
+from api.limits import tighten
 from api.pointers import ErrorItem, describe_invalid
 from api.problems import invalid, refuse
 from api.shown_jobs import ShownJob, show
 from fmx_ml.requests import JobRequest, parse_request
 from fmx_store.database import Database
-from fmx_store.errors import NotFoundError
+from fmx_store.errors import NoRoomError, NotFoundError
 from fmx_store.new_jobs import IdempotencyKey
 from fmx_store.overviews import Overview, read_overviews
+from fmx_store.quotas import Quotas
+from fmx_store.room import find_full
+from fmx_store.settings import Settings
 from fmx_store.submissions import Recorded, Submission, record_all
+from fmx_store.viewers import Viewer
 
-_KEY = re.compile(r"[ -~]{1,255}")
+KEY_PATTERN = "^[!-~]([ -~]{0,253}[!-~])?$"
+_KEY = re.compile(KEY_PATTERN)
 
 
-def check_request(value: Any) -> JobRequest:
+def check_request(value: Any, settings: Settings) -> JobRequest:
     """The request in a JSON value. Raises ProblemError with a pointer to each error."""
     try:
-        return parse_request(value)
+        request = parse_request(value)
     except ValidationError as error:
         raise invalid(describe_invalid(error, value)) from error
+    return tighten(request, settings)
 
 
 def check_key(key: str | None) -> str | None:
@@ -41,9 +48,10 @@ def check_key(key: str | None) -> str | None:
 
 @dataclass(frozen=True)
 class Order:
-    """A JSON value that asks for a job, and the idempotency key it came with."""
+    """A JSON value that asks for a job, who sent it, and the idempotency key it came with."""
 
     value: Any
+    viewer: Viewer
     key: str | None
 
 
@@ -59,49 +67,54 @@ class Accepted:
 class Submissions:
     """Records what is submitted: what comes while others are recorded, together."""
 
-    def __init__(self, db: Database, max_runs: int) -> None:
+    def __init__(self, db: Database, settings: Settings) -> None:
         """Nothing is recorded yet."""
-        self._db, self._max_runs = db, max_runs
+        self._db, self._settings = db, settings
+        self._quotas = Quotas(settings)
         self._rounds = Gatherer(self._record)
-        self._in_flight: set[str] = set()
+        self._in_flight: set[tuple[str | None, str]] = set()
 
-    async def submit(self, value: Any, key: str | None) -> Accepted:
+    async def submit(self, value: Any, viewer: Viewer, key: str | None) -> Accepted:
         """Records the job that a JSON value asks for.
 
         Raises ProblemError, 409 while another request with the key is being served, and what the
         record does.
         """
+        order = Order(value, viewer, key)
         if key is None:
-            return await self._rounds.ask(Order(value, key))
-        if key in self._in_flight:
+            return await self._rounds.ask(order)
+        slot = (viewer.owner, key)
+        if slot in self._in_flight:
             detail = "a request with this idempotency key is being served"
             raise refuse(409, "in_flight", detail, headers={"Retry-After": "1"})
-        self._in_flight.add(key)
+        self._in_flight.add(slot)
         try:
-            return await self._rounds.ask(Order(value, key))
+            return await self._rounds.ask(order)
         finally:
-            self._in_flight.discard(key)
+            self._in_flight.discard(slot)
 
     def _record(self, orders: Sequence[Order]) -> Sequence[Accepted | Exception]:
-        asked = [_attempt(order) for order in orders]
+        asked = [self._attempt(order) for order in orders]
+        if (full := find_full(self._settings)) is not None:
+            asked = [NoRoomError(full) if isinstance(i, Submission) else i for i in asked]
         good = [item for item in asked if isinstance(item, Submission)]
-        recorded = iter(record_all(self._db, good, self._max_runs))
+        max_runs = self._settings.max_runs_per_job
+        recorded = iter(record_all(self._db, good, max_runs, self._quotas))
         answers = [next(recorded) if isinstance(item, Submission) else item for item in asked]
         ids = [item.job_id for item in answers if isinstance(item, Recorded)]
         found = read_overviews(self._db, ids)
         return [_accept(item, found) for item in answers]
 
-
-def _attempt(order: Order) -> Submission | Exception:
-    try:
-        request = check_request(order.value)
-    except Exception as error:  # noqa: BLE001 - the answer to this order
-        return error
-    if order.key is None:
-        return Submission(request)
-    canonical = json.dumps(order.value, sort_keys=True, separators=(",", ":"))
-    digest = hashlib.sha256(canonical.encode()).hexdigest()
-    return Submission(request, IdempotencyKey(order.key, digest))
+    def _attempt(self, order: Order) -> Submission | Exception:
+        try:
+            request = check_request(order.value, self._settings)
+        except Exception as error:  # noqa: BLE001 - the answer to this order
+            return error
+        if order.key is None:
+            return Submission(request, viewer=order.viewer)
+        canonical = json.dumps(order.value, sort_keys=True, separators=(",", ":"))
+        digest = hashlib.sha256(canonical.encode()).hexdigest()
+        return Submission(request, IdempotencyKey(order.key, digest), order.viewer)
 
 
 def _accept(item: Recorded | Exception, found: Mapping[str, Overview]) -> Accepted | Exception:

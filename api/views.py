@@ -16,10 +16,10 @@ from api.schemas import (
 )
 from fmx_ml.specs import Preset
 from fmx_store import models
-from fmx_store.database import Database
 from fmx_store.overviews import Overview
 from fmx_store.states import ENDED, State
 from fmx_store.tables import Artifact, Run
+from fmx_store.viewers import Record
 
 
 def job_path(job_id: str) -> str:
@@ -92,7 +92,7 @@ def _eta_seconds(job: Overview) -> float | None:
     return None if pace is None else job.tally.epochs_left * pace / max(1, job.tally.num_active)
 
 
-def run_bodies(db: Database, runs: Sequence[Run]) -> list[RunBody]:
+def run_bodies(db: Record, runs: Sequence[Run]) -> list[RunBody]:
     """The bodies of runs, in their order."""
     left = models.ids_by_run(db, [run.id for run in runs])
     return [_run_body(run, left.get(run.id)) for run in runs]

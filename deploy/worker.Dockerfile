@@ -15,8 +15,15 @@ COPY migrations migrations
 COPY worker worker
 RUN pip install --constraint constraints.txt ".[worker]" \
     && useradd --system --uid 10001 --home-dir /data fmx \
-    && mkdir -p /data /artifacts && chown fmx /data /artifacts
-USER fmx
-ENV FMX_DATA_DIR=/data FMX_STORAGE_URL=file:///artifacts
-VOLUME ["/data", "/artifacts"]
+    && mkdir -p /data && chown fmx /data
+USER 10001
+# The root may be read-only: everything that is written goes to /data and /tmp. What runs is the
+# installed package, compiled already, never a file that lies in the working folder.
+# No health check: a worker that hangs loses its runs to others, one that dies is started again,
+# and an outage of the database, which it outlasts, must not end its trainings.
+WORKDIR /data
+# The driver of PostgreSQL brings an OpenSSL of its own, which looks for certificates elsewhere.
+ENV SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
+ENV PYTHONSAFEPATH=1 HOME=/data FMX_DATA_DIR=/data FMX_DATASET_DOWNLOAD=false
+VOLUME ["/data"]
 CMD ["python", "-m", "worker"]

@@ -9,7 +9,7 @@ import httpx
 from fmx_client import calls, watching
 from fmx_client.connection import describe, find_url, http_options
 from fmx_client.errors import FmxClientError
-from fmx_client.wire import Answer, Call, Emit, Flow, Pause, Steps, Task, Wire
+from fmx_client.wire import Answer, Call, Emit, Flow, Pause, Steps, Task, Wire, announced
 
 P = ParamSpec("P")
 I = TypeVar("I")  # noqa: E741 - items of an iteration
@@ -49,6 +49,7 @@ class AsyncClient:
         self,
         base_url: str | None = None,
         *,
+        api_key: str | None = None,
         retries: int = 3,
         on_retry: Callable[[FmxClientError, float], None] | None = None,
         headers: Mapping[str, str] | None = None,
@@ -57,7 +58,7 @@ class AsyncClient:
         """Nothing is sent yet; the arguments are those of `Client`."""
         url = find_url(base_url)
         self.wire = Wire(url, retries=retries, on_retry=on_retry)
-        self._http = httpx.AsyncClient(transport=transport, **http_options(url, headers))
+        self._http = httpx.AsyncClient(transport=transport, **http_options(url, api_key, headers))
 
     @property
     def base_url(self) -> str:
@@ -129,7 +130,7 @@ class AsyncClient:
             receiver = call.takes(response)
             if receiver is None:
                 return Answer.of(response, await response.aread())
-            receiver.begin(response.status_code, response.headers)
+            receiver.begin(response.status_code, announced(response))
             async for chunk in response.aiter_raw():
                 receiver.write(chunk)
             return Answer.of(response)

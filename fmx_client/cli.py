@@ -5,7 +5,9 @@ for was wrong, and 130 where it was interrupted or the job it waited for was can
 """
 
 import json
+import os
 import platform
+import sys
 from collections.abc import Sequence
 from importlib.metadata import version as version_of
 from pathlib import Path
@@ -352,6 +354,16 @@ def version(as_json: AsJson = False) -> None:
         print(json.dumps(found))
     else:
         print(f"fmx {found['fmx']} (Python {found['python']})")
+
+
+@app.command(
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    add_help_option=False,
+)
+def admin(context: typer.Context) -> None:
+    """Look after this machine's record and storage; `fmx admin --help` lists how."""
+    # A program of the server's side, which the client does without.
+    os.execv(sys.executable, [sys.executable, "-m", "fmx_store.admin", *context.args])  # noqa: S606 - ours
 
 
 def main() -> None:

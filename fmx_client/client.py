@@ -9,7 +9,7 @@ import httpx
 from fmx_client import calls, watching
 from fmx_client.connection import describe, find_url, http_options
 from fmx_client.errors import FmxClientError
-from fmx_client.wire import Answer, Call, Emit, Flow, Pause, Steps, Task, Wire
+from fmx_client.wire import Answer, Call, Emit, Flow, Pause, Steps, Task, Wire, announced
 
 P = ParamSpec("P")
 I = TypeVar("I")  # noqa: E741 - items of an iteration
@@ -47,6 +47,7 @@ class Client:
         self,
         base_url: str | None = None,
         *,
+        api_key: str | None = None,
         retries: int = 3,
         on_retry: Callable[[FmxClientError, float], None] | None = None,
         headers: Mapping[str, str] | None = None,
@@ -56,6 +57,7 @@ class Client:
 
         Args:
             base_url: the server's address; else FMX_URL, else this machine at FMX_PORT or 8000.
+            api_key: the key that the server knows; else FMX_API_KEY. It goes to this server alone.
             retries: how often a request is sent again where that is safe and may help.
             on_retry: called with the error and the pause before each of those.
             headers: sent with every request.
@@ -63,7 +65,7 @@ class Client:
         """
         url = find_url(base_url)
         self.wire = Wire(url, retries=retries, on_retry=on_retry)
-        self._http = httpx.Client(transport=transport, **http_options(url, headers))
+        self._http = httpx.Client(transport=transport, **http_options(url, api_key, headers))
 
     @property
     def base_url(self) -> str:
@@ -133,7 +135,7 @@ class Client:
             receiver = call.takes(response)
             if receiver is None:
                 return Answer.of(response, response.read())
-            receiver.begin(response.status_code, response.headers)
+            receiver.begin(response.status_code, announced(response))
             for chunk in response.iter_raw():
                 receiver.write(chunk)
             return Answer.of(response)

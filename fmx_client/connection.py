@@ -1,4 +1,4 @@
-"""What both clients are set up with: the server's address, httpx's options, the methods' names."""
+"""What both clients are set up with: address, key, httpx's options, the methods' names."""
 
 import inspect
 import os
@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 
 import httpx
 
-from fmx_client.errors import AddressError
+from fmx_client.errors import AddressError, ApiKeyError
 
 DEFAULT_PORT = "8000"
 
@@ -38,11 +38,26 @@ def find_url(base_url: str | None = None) -> str:
     return url.rstrip("/")
 
 
-def http_options(base_url: str, headers: Mapping[str, str] | None) -> HttpOptions:
-    """Options of both httpx clients. A proxy of the environment is not asked for this machine."""
+def find_key(api_key: str | None = None) -> str | None:
+    """The key that was given, or FMX_API_KEY; None where there is neither. Raises ApiKeyError."""
+    key = api_key or os.environ.get("FMX_API_KEY") or None
+    if key is not None and not (key.isascii() and key.isprintable() and " " not in key):
+        raise ApiKeyError
+    return key
+
+
+def http_options(
+    base_url: str, api_key: str | None, headers: Mapping[str, str] | None
+) -> HttpOptions:
+    """Options of both httpx clients. A proxy of the environment is not asked for this machine.
+
+    The key is a header that httpx takes off again where a redirect leads to another origin.
+    """
+    key = find_key(api_key)
+    authorization = {} if key is None else {"Authorization": f"Bearer {key}"}
     return {
         "base_url": base_url,
-        "headers": {"User-Agent": f"fmx/{version('fmx')}", **(headers or {})},
+        "headers": {"User-Agent": f"fmx/{version('fmx')}", **authorization, **(headers or {})},
         "trust_env": not _is_loopback(httpx.URL(base_url).host),
     }
 

@@ -2,15 +2,20 @@
 
 FmxClientError
 ├── AddressError                 what was given is no http:// or https:// address
+├── ApiKeyError                  what was given can't be a key
 ├── ConnectionFailedError        no answer: nothing listens, or the connection broke
 ├── UnexpectedAnswerError        an answer, but not one of an fmx server
 ├── ProblemError                 a problem body: status, code, detail, errors, request id
+│   ├── AuthenticationError      401: no key, or none that the server knows
+│   ├── PermissionDeniedError    403: the key does not allow this
 │   ├── NotFoundError            404
 │   ├── ConflictError            409
 │   │   └── NotReadyError        409: it will be there later; `retry_after` seconds
 │   ├── InvalidRequestError      400, 415, 416, 422: `errors` point to the places
 │   ├── TooLargeError            413
-│   └── UnavailableError         429, 502, 503, 504, 507; `retry_after` seconds, if it was said
+│   └── UnavailableError         502, 503, 504; `retry_after` seconds, if it was said
+│       ├── TooManyError         429: of requests in a second, or of runs that wait
+│       └── NoRoomError          507: the server's disk is full, or what is allowed of it
 ├── DownloadError                the bytes that came are not those that were announced
 ├── WaitTimeoutError             the job has not ended in time
 └── JobEndedError                the job ended, and not well; `job` is how it ended
@@ -40,6 +45,13 @@ class AddressError(FmxClientError, ValueError):
         """Url is what was given."""
         self.url = url
         super().__init__(f"{url!r} is no server's address: it begins with http:// or https://")
+
+
+class ApiKeyError(FmxClientError, ValueError):
+    """What was given can't be a key; it is not told, since it may be a secret all the same."""
+
+    def __init__(self) -> None:
+        super().__init__("FMX_API_KEY, or api_key, holds what can't be a key: it begins with fmx_")
 
 
 class ConnectionFailedError(FmxClientError):
@@ -163,6 +175,14 @@ class ProblemError(FmxClientError):
         return self.problem.retry_after
 
 
+class AuthenticationError(ProblemError):
+    """The server wants a key, and got none that it knows."""
+
+
+class PermissionDeniedError(ProblemError):
+    """The key does not allow this."""
+
+
 class NotFoundError(ProblemError):
     """There is no such thing."""
 
@@ -187,19 +207,29 @@ class UnavailableError(ProblemError):
     """The server can't do it now."""
 
 
+class TooManyError(UnavailableError):
+    """Too many requests in a second, or too many runs that wait."""
+
+
+class NoRoomError(UnavailableError):
+    """The server's disk is full, or as full as it may be."""
+
+
 _BY_STATUS: dict[int, type[ProblemError]] = {
     400: InvalidRequestError,
+    401: AuthenticationError,
+    403: PermissionDeniedError,
     404: NotFoundError,
     409: ConflictError,
     413: TooLargeError,
     415: InvalidRequestError,
     416: InvalidRequestError,
     422: InvalidRequestError,
-    429: UnavailableError,
+    429: TooManyError,
     502: UnavailableError,
     503: UnavailableError,
     504: UnavailableError,
-    507: UnavailableError,
+    507: NoRoomError,
 }
 
 

@@ -13,10 +13,13 @@ from typer.core import TyperGroup
 from fmx_client.client import Client
 from fmx_client.errors import (
     AddressError,
+    ApiKeyError,
+    AuthenticationError,
     ConnectionFailedError,
     FmxClientError,
     InvalidRequestError,
     ProblemError,
+    TooManyError,
 )
 from fmx_client.terminal.live import Progress
 from fmx_client.terminal.text import make_console, plain
@@ -115,8 +118,15 @@ def exit_as(job: Job) -> None:
 def _explain(error: FmxClientError) -> tuple[str, int]:
     """What is wrong, and the exit status that says so."""
     match error:
-        case AddressError() | InvalidRequestError():
+        case AddressError() | ApiKeyError() | InvalidRequestError():
             return str(error), USAGE
+        case AuthenticationError():
+            hint = (
+                "put a key into FMX_API_KEY; who runs the server makes one: fmx admin keys create"
+            )
+            return f"{error} ({hint})", FAILED
+        case TooManyError(retry_after=float() as seconds):
+            return f"{error} (again in {seconds:g} s)", FAILED
         case ConnectionFailedError():
             hint = "is the server running? (make serve; another one: --url or FMX_URL)"
             return f"{error}: {hint}", FAILED

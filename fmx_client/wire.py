@@ -20,6 +20,7 @@ from fmx_client.errors import (
     ConflictError,
     ConnectionFailedError,
     FmxClientError,
+    NoRoomError,
     ProblemError,
     UnavailableError,
     UnexpectedAnswerError,
@@ -102,6 +103,18 @@ class Call:
     def takes(self, response: httpx.Response) -> Receiver | None:
         """Who takes the bytes of this answer; None where they are read whole."""
         return self.receiver if response.status_code in {200, 206} else None
+
+
+def announced(response: httpx.Response) -> Mapping[str, str]:
+    """An answer's headers, with the server's own entity tag where it has sent us elsewhere.
+
+    A store that gives files out itself has tags of its own, which are no checksums.
+    """
+    tags = (hop.headers["etag"] for hop in response.history if "etag" in hop.headers)
+    headers = response.headers.copy()
+    if (tag := next(tags, None)) is not None:
+        headers["etag"] = tag
+    return headers
 
 
 @dataclass(frozen=True)
@@ -273,7 +286,7 @@ def _may_resend(call: Call, error: FmxClientError, sends: int) -> bool:
             return call.idempotent or not error.sent
         case UnavailableError():
             patient = error.retry_after is not None or call.patience_seconds is not None
-            return call.idempotent and patient and error.status != 507  # noqa: PLR2004 - disk full
+            return call.idempotent and patient and not isinstance(error, NoRoomError)
         case ConflictError():
             # An earlier sending of this very request is still being worked on.
             return error.code == "in_flight" and sends > 1

@@ -73,6 +73,10 @@ class Collation:
     comparisons: Sequence[Comparison] = ()
 
 
+def _one_run(_spec: Any) -> int:
+    return 1
+
+
 def _no_references(_spec: Any) -> dict[str, str]:
     return {}
 
@@ -89,6 +93,8 @@ class Question(Generic[S]):
     collate: Callable[[Finished[S]], Collation]
     references: Callable[[S], Mapping[str, str]] = _no_references
     """Runs of other jobs that the spec names: their ids by the places in it."""
+    fewest: Callable[[S], int] = _one_run
+    """The runs that a spec makes at least, counted without making them."""
 
     @property
     def title(self) -> str:

@@ -13,6 +13,7 @@ from pydantic import Field, create_model, model_validator
 from fmx_ml.experiments import QUESTIONS
 from fmx_ml.questions import Question, References
 from fmx_ml.specs import (
+    DISTINCT,
     MAX_TAGS,
     MAX_TIME_LIMIT_SECONDS,
     Bool,
@@ -39,7 +40,7 @@ class JobRequest(Frozen):
         default="report", description="report: as published; quick: a smoke version."
     )
     name: Name | None = None
-    tags: tuple[Tag, ...] = Field(default=(), max_length=MAX_TAGS)
+    tags: tuple[Tag, ...] = Field(default=(), max_length=MAX_TAGS, json_schema_extra=DISTINCT)
     priority: Int = Field(
         default=5, ge=0, le=9, description="9 is served first; equal ones by age."
     )
@@ -139,6 +140,11 @@ def parse_spec(kind: str, data: Any) -> CommonSpec:
 def named_runs(request: JobRequest) -> dict[str, str]:
     """Ids of finished runs of other jobs that a request names, by their places in the spec."""
     return dict(require_question(request.kind).references(request.spec))
+
+
+def count_fewest(request: JobRequest) -> int:
+    """The runs that a request needs at least: what is too many need not be planned."""
+    return require_question(request.kind).fewest(request.spec)
 
 
 def plan(request: JobRequest, references: References | None = None) -> tuple[PlannedRun, ...]:

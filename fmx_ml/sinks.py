@@ -1,5 +1,6 @@
 """Where a pipeline's metrics and files go: it knows this protocol and no database."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -28,6 +29,16 @@ class EpochMetrics(BaseModel):
         return tuple(cls.model_fields)
 
 
+class SavedCheckpoint(BaseModel):
+    """A file that a training can go on from, and the sha256 that its contents had when written."""
+
+    model_config = ConfigDict(frozen=True)
+
+    epoch: int
+    path: Path
+    sha256: str
+
+
 class Sink(Protocol):
     """What a pipeline reports to."""
 
@@ -49,6 +60,22 @@ class Sink(Protocol):
 
     def should_stop(self) -> bool:
         """Whether the pipeline should end now, by raising StoppedError."""
+        ...
+
+    def checkpoints(self) -> Sequence[SavedCheckpoint]:
+        """What earlier attempts at this training have left, the newest first."""
+        ...
+
+    def resumed(self, epoch: int) -> None:
+        """The training goes on after an epoch of an earlier attempt; 0: none of theirs is used."""
+        ...
+
+    def checkpoint(self, epoch: int, write: Callable[[Path], None]) -> None:
+        """What the training needs to go on after an epoch can be written: now, later, or never.
+
+        `write` writes it to a file, whole or not at all, as it was when this was called. Raises
+        OSError.
+        """
         ...
 
 
@@ -81,3 +108,12 @@ class FolderSink:
 
     def should_stop(self) -> bool:
         return False
+
+    def checkpoints(self) -> Sequence[SavedCheckpoint]:
+        return ()
+
+    def resumed(self, epoch: int) -> None:
+        """Nothing is resumed in a folder."""
+
+    def checkpoint(self, epoch: int, write: Callable[[Path], None]) -> None:
+        """Nothing is resumed in a folder."""

@@ -16,6 +16,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    JsonValue,
     Strict,
     model_validator,
 )
@@ -64,14 +65,26 @@ def _printable(text: str) -> str:
 Int = Annotated[int, Strict()]
 Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
 Bool = Annotated[bool, Strict()]
-Text = Annotated[str, Strict(), AfterValidator(_printable)]
+# A pattern in the schema alone: what `_printable` says of a text that fails is plainer.
+Text = Annotated[
+    str,
+    Strict(),
+    AfterValidator(_printable),
+    Field(json_schema_extra={"pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$"}),
+]
 Name = Annotated[Text, Field(min_length=1, max_length=MAX_NAME_LENGTH)]
 Tag = Annotated[Text, Field(min_length=1, max_length=MAX_TAG_LENGTH)]
 Seed = Annotated[Int, Field(ge=0, le=MAX_INT)]
 BatchSize = Annotated[Int, Field(ge=1, le=MAX_BATCH_SIZE, description="Pictures a step.")]
 Epochs = Annotated[Int, Field(ge=1, le=MAX_EPOCHS, description="Epochs at most.")]
 Percent = Annotated[Int, Field(ge=1, le=100, description="Of the training pictures.")]
-RunId = Annotated[Text, Field(pattern="^[0-9A-HJKMNP-TV-Z]{26}$", description="A finished run.")]
+RunId = Annotated[
+    str, Strict(), Field(pattern="^[0-9A-HJKMNP-TV-Z]{26}$", description="A finished run.")
+]
+
+
+DISTINCT: dict[str, JsonValue] = {"uniqueItems": True}
+"""What the schema of a list says whose validator refuses a value that is given twice."""
 
 
 class Frozen(BaseModel):
@@ -312,6 +325,7 @@ class CommonSpec(Frozen):
         min_length=1,
         max_length=MAX_SEEDS,
         description="One training each, from this seed.",
+        json_schema_extra=DISTINCT,
     )
     dataset: DatasetName = "fashion-mnist"
     device: Device = Field(default="auto", description="auto: whichever worker is free first.")

@@ -79,8 +79,8 @@ class _Channel(filesystem.Channel):
 def _names(folder: Path) -> list[str]:
     try:
         return sorted(os.listdir(folder))  # noqa: PTH208 - a queue may be long
-    except FileNotFoundError:
-        return []  # lost; the record announces again, and who publishes finds it missing
+    except OSError:
+        return []  # lost, or spoilt; the record announces again, and who publishes finds out
 
 
 class Transport(CheckedDelivery, filesystem.Transport):

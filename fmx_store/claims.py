@@ -5,7 +5,6 @@ whose token is no longer the run's raises LeaseLostError and leaves nothing behi
 take a pack, several runs of a job that train together; each has its own token all the same.
 """
 
-import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,20 +13,20 @@ from sqlalchemy import func, tuple_
 from sqlmodel import Session, col, delete, select, update
 
 from fmx_ml.sinks import EpochMetrics
+from fmx_store.checkpoints import StoredCheckpoint, begin_again
 from fmx_store.database import Database
 from fmx_store.errors import LeaseLostError
 from fmx_store.kin import find_kin
 from fmx_store.lifecycle import LIGHT, get_locked, move_job, move_run, note, requeue, settle
-from fmx_store.metrics import write_epochs
+from fmx_store.progress import Progress, write_progress
 from fmx_store.states import ACTIVE, Reason, Role, State
-from fmx_store.tables import Artifact, Job, Metric, Model, Run
+from fmx_store.tables import Artifact, Job, Model, Run
 from fmx_store.texts import storable
 
 CLAIM_LOCK = 0x666D78  # PostgreSQL's advisory lock that makes claims take turns: "fmx"
 MAX_MESSAGE = 4_000  # characters of an error's message, from its beginning
 MAX_TRACEBACK = 20_000  # characters of a traceback, from its end
 MAX_WORKER = 200
-MAX_PHASE = 40
 
 
 @dataclass(frozen=True)
@@ -41,11 +40,12 @@ class Lease:
 
 @dataclass(frozen=True)
 class Claim:
-    """A run that was claimed, as it was then, and the job it belongs to."""
+    """A run that was claimed, as it was then, the job it belongs to, and what it can go on from."""
 
     lease: Lease
     job: Job
     run: Run
+    checkpoints: Sequence[StoredCheckpoint] = ()  # the newest first
 
 
 @dataclass(frozen=True)
@@ -90,14 +90,6 @@ class Heartbeat:
     job_id: str
     attempt: int
     beat: int
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What a run has reported; nothing of it only renews the lease."""
-
-    epochs: Sequence[EpochMetrics] = ()
-    phase: str | None = None
 
 
 def claim(db: Database, worker: str, devices: Sequence[str]) -> Claim | None:
@@ -171,14 +163,16 @@ def _claim(
     if job is None or run is None or run.state is not State.QUEUED or run.waiting_for > 0:
         return []
     pack = [run, *find_kin(session, run, most(run), num_shares)]
-    session.exec(delete(Metric).where(col(Metric.run_id).in_([run.id for run in pack])))
-    return [_begin(session, job, run, worker) for run in pack]
+    found = begin_again(session, pack)
+    return [_begin(session, job, run, worker, found.get(run.id, ())) for run in pack]
 
 
-def _begin(session: Session, job: Job, run: Run, worker: str) -> Claim:
+def _begin(
+    session: Session, job: Job, run: Run, worker: str, found: Sequence[StoredCheckpoint]
+) -> Claim:
     run.attempt += 1
     run.beat = 0
-    run.epochs_done = 0
+    run.epochs_done = found[0].epoch if found else 0
     run.seconds_per_epoch = None
     run.worker = worker[:MAX_WORKER]
     if job.state is State.QUEUED:
@@ -186,7 +180,7 @@ def _begin(session: Session, job: Job, run: Run, worker: str) -> Claim:
     move_run(session, job, run, State.RUNNING)
     run.phase = "starting"
     lease = Lease(run_id=run.id, job_id=run.job_id, attempt=run.attempt)
-    return Claim(lease=lease, job=job, run=run)
+    return Claim(lease=lease, job=job, run=run, checkpoints=tuple(found))
 
 
 def hold(session: Session, lease: Lease) -> tuple[Job, Run]:
@@ -266,24 +260,10 @@ def record_all(db: Database, progress: Mapping[Lease, Progress]) -> dict[Lease, 
         }
         if job is None or not told:
             return {}
-        _write_progress(session, list(told.values()))
-        if any(each.epochs or each.phase for _, each in told.values()):
+        write_progress(session, list(told.values()))
+        if any(each.is_visible for _, each in told.values()):
             job.version += 1
         return {lease: run.state for lease, (run, _) in told.items()}
-
-
-def _write_progress(session: Session, told: Sequence[tuple[Run, Progress]]) -> None:
-    epochs = {run.id: each.epochs for run, each in told if each.epochs}
-    if epochs:
-        write_epochs(session, {run.id: run.attempt for run, _ in told}, epochs)
-    for run, each in told:
-        run.beat += 1
-        if each.phase:
-            run.phase = each.phase[:MAX_PHASE]
-        if each.epochs:
-            seconds = {metrics.epoch: metrics.seconds for metrics in each.epochs}
-            run.epochs_done = max(run.epochs_done, *seconds)
-            run.seconds_per_epoch = statistics.fmean(seconds.values())
 
 
 def _require(states: Mapping[Lease, State], lease: Lease) -> State:
@@ -328,6 +308,7 @@ def _succeed(session: Session, job: Job, run: Run, outcome: Success) -> None:
             Model(
                 run_id=run.id,
                 job_id=job.id,
+                owner=job.owner,
                 kind=job.kind,
                 run_name=run.name,
                 dataset=job.spec["dataset"],
@@ -357,6 +338,13 @@ def active(db: Database) -> list[Heartbeat]:
     with db.read() as session:
         columns = select(Run.id, Run.job_id, Run.attempt, Run.beat)
         return [Heartbeat(*row) for row in session.exec(columns.where(col(Run.state).in_(ACTIVE)))]
+
+
+def try_writing(db: Database) -> None:
+    """Writes what is there already. Raises what a heartbeat would."""
+    any_active = select(Run.id).where(col(Run.state).in_(ACTIVE)).limit(1).scalar_subquery()
+    with db.write() as session:
+        session.exec(update(Run).where(col(Run.id) == any_active).values(beat=Run.beat))
 
 
 def take_back(db: Database, seen: Heartbeat, max_crashes: int) -> bool:

@@ -6,12 +6,15 @@ StoreError
 │   ├── TransitionError    illegal_transition
 │   └── IdempotencyError   idempotency_mismatch
 ├── LimitError             limit_exceeded
+├── QuotaError             quota_exceeded
+├── NoRoomError            disk_full
 ├── NamedRunError
 │   ├── UnknownRunError    unknown_run
 │   └── UnfinishedRunError not_finished
 ├── LeaseLostError         lease_lost
 ├── CursorError            bad_cursor
-└── BlobError              blob_damaged
+├── BlobError              blob_damaged
+└── StorageUnavailableError storage_unavailable (an OSError too)
 """
 
 from typing import ClassVar
@@ -69,6 +72,25 @@ class LimitError(StoreError):
         super().__init__(f"{asked} {what} asked for, {allowed} allowed")
 
 
+class QuotaError(StoreError):
+    """There is no place for more of something: of an owner's, or of all together."""
+
+    code = "quota_exceeded"
+
+    def __init__(self, what: str, owner: str | None, used: int, asked: int, allowed: int) -> None:
+        self.what, self.owner = what, owner
+        self.used, self.asked, self.allowed = used, asked, allowed
+        whose = "" if owner is None else f" of {owner}'s"
+        more = f", {asked:,} more asked for" if asked else ""
+        super().__init__(f"{what}{whose}: {used:,} used{more}, {allowed:,} allowed")
+
+
+class NoRoomError(StoreError):
+    """The disk is too full to take anything in."""
+
+    code = "disk_full"
+
+
 class NamedRunError(StoreError):
     """A spec names a run of another job that can't be used; `place` says where, with dots."""
 
@@ -115,3 +137,13 @@ class BlobError(StoreError):
     """A stored file is missing or its bytes have changed."""
 
     code = "blob_damaged"
+
+
+class StorageUnavailableError(StoreError, OSError):
+    """What keeps the stored files can't be reached or does not work; it may heal."""
+
+    code = "storage_unavailable"
+
+    def __init__(self, where: str, why: str) -> None:
+        self.where = where
+        super().__init__(f"the storage at {where} does not work: {why}")

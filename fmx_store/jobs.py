@@ -1,4 +1,7 @@
-"""Jobs: submit, find, list, cancel, retry, delete. Each function is one transaction."""
+"""Jobs: submit, find, list, cancel, retry, delete. Each function is one transaction.
+
+What a record does not show its viewer is not found in it.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,14 +13,15 @@ from fmx_ml.requests import JobRequest
 from fmx_store.database import Database
 from fmx_store.errors import ConflictError, CursorError, NotFoundError
 from fmx_store.ids import is_id
-from fmx_store.lifecycle import cancel_all, lock_job, move_job, move_run, ring, runs_of
+from fmx_store.lifecycle import cancel_all, lock_job, move_job, move_run, note, ring, runs_of
 from fmx_store.new_jobs import IdempotencyKey
 from fmx_store.overviews import HEADS, Overview, complete
 from fmx_store.pages import Page, decode_cursor, make_page
 from fmx_store.states import ACTIVE, ENDED, Role, State
 from fmx_store.submissions import Submission, record
-from fmx_store.tables import Artifact, Idempotency, Job, JobTag, Run, RunNeed, table_of
+from fmx_store.tables import Artifact, Checkpoint, Idempotency, Job, JobTag, Run, RunNeed, table_of
 from fmx_store.texts import is_storable
+from fmx_store.viewers import Record, only_seen, shows
 
 _JOB, _TAG = table_of(Job), table_of(JobTag)
 
@@ -38,31 +42,38 @@ def submit(
     return Submitted(require_job(db, recorded.job_id), recorded.replayed)
 
 
-def _require(session: Session, job_id: str) -> Job:
+def _require(record: Record, session: Session, job_id: str) -> Job:
     job = session.get(Job, job_id) if is_id(job_id) else None
-    if job is None:
+    if job is None or not shows(record, job.owner):
         raise NotFoundError("job", job_id)
     return job
 
 
-def require_job(db: Database, job_id: str) -> Job:
+def _lock(record: Record, session: Session, job_id: str) -> Job:
+    job = lock_job(session, job_id)
+    if not shows(record, job.owner):
+        raise NotFoundError("job", job_id)
+    return job
+
+
+def require_job(db: Record, job_id: str) -> Job:
     """The job. Raises NotFoundError."""
     with db.read() as session:
-        return _require(session, job_id)
+        return _require(db, session, job_id)
 
 
-def list_runs(db: Database, job_id: str) -> list[Run]:
+def list_runs(db: Record, job_id: str) -> list[Run]:
     """The job's trainings and, last, its collation. Raises NotFoundError."""
     with db.read() as session:
-        job = _require(session, job_id)
+        job = _require(db, session, job_id)
         query = select(Run).where(Run.job_id == job.id).order_by(col(Run.position))
         return list(session.exec(query))
 
 
-def page_runs(db: Database, job_id: str, *, limit: int, cursor: str | None = None) -> Page[Run]:
+def page_runs(db: Record, job_id: str, *, limit: int, cursor: str | None = None) -> Page[Run]:
     """Some of the job's trainings, in the plan's order. Raises NotFoundError, CursorError."""
     with db.read() as session:
-        job = _require(session, job_id)
+        job = _require(db, session, job_id)
         query = select(Run).where(Run.job_id == job.id, Run.role == Role.TRAINING)
         if cursor is not None:
             last = select(Run.position).where(Run.id == decode_cursor(cursor), Run.job_id == job.id)
@@ -74,17 +85,19 @@ def page_runs(db: Database, job_id: str, *, limit: int, cursor: str | None = Non
     return make_page(found, limit, lambda run: run.id)
 
 
-def require_run(db: Database, run_id: str) -> Run:
+def require_run(db: Record, run_id: str) -> Run:
     """The training run. Raises NotFoundError, for a collation too."""
+    query = select(Run).join(Job, col(Job.id) == col(Run.job_id)).where(Run.id == run_id)
+    query = query.where(Run.role == Role.TRAINING, *only_seen(db, col(Job.owner)))
     with db.read() as session:
-        run = session.get(Run, run_id) if is_id(run_id) else None
-    if run is None or run.role is not Role.TRAINING:
+        run = session.exec(query).first() if is_id(run_id) else None
+    if run is None:
         raise NotFoundError("run", run_id)
     return run
 
 
 def list_jobs(
-    db: Database,
+    db: Record,
     *,
     kind: str | None = None,
     state: State | None = None,
@@ -101,7 +114,9 @@ def list_jobs(
     if state is not None:
         query = query.where(_JOB.c.state == state)
     if tag is not None:
-        query = _with_tag(query, tag, is_only_filter=kind is None and state is None)
+        query = _with_tag(db, query, tag, is_only_filter=kind is None and state is None)
+    else:
+        query = query.where(*only_seen(db, _JOB.c.owner))
     if cursor is not None:
         query = query.where(_JOB.c.id < decode_cursor(cursor))
     with db.look() as connection:
@@ -109,25 +124,27 @@ def list_jobs(
         return Page(complete(connection, page.items), page.next_cursor)
 
 
-def _with_tag(query: Select[Any], tag: str, *, is_only_filter: bool) -> Select[Any]:
-    """A query for the jobs that have a tag.
+def _with_tag(record: Record, query: Select[Any], tag: str, *, is_only_filter: bool) -> Select[Any]:
+    """A query for the jobs that have a tag, of those that are shown.
 
-    Without another filter they are met in the order of the tag's index, which the first page of a
-    common tag reads no further than it needs.
+    Without another filter they are met in the order of the tag's index, or of the owner's tag's,
+    which the first page of a common tag reads no further than it needs.
     """
+    tagged = (_TAG.c.tag == tag, *only_seen(record, _TAG.c.owner))
     if is_only_filter:
-        joined = query.join(_TAG, _TAG.c.job_id == _JOB.c.id).where(_TAG.c.tag == tag)
+        joined = query.join(_TAG, _TAG.c.job_id == _JOB.c.id).where(*tagged)
         return joined.order_by(None).order_by(_TAG.c.job_id.desc())
-    return query.where(_JOB.c.id.in_(select(JobTag.job_id).where(JobTag.tag == tag)))
+    mine = query.where(*only_seen(record, _JOB.c.owner))
+    return mine.where(_JOB.c.id.in_(select(_TAG.c.job_id).where(*tagged)))
 
 
-def cancel(db: Database, job_id: str) -> Job:
+def cancel(db: Record, job_id: str) -> Job:
     """Cancels a job; again, while it is being cancelled, changes nothing.
 
     Raises NotFoundError, ConflictError where the job has ended.
     """
     with db.write() as session:
-        job = lock_job(session, job_id)
+        job = _lock(db, session, job_id)
         if job.state in ENDED:
             raise ConflictError(f"job {job_id} has already {job.state}")
         if job.state is not State.CANCELLING:
@@ -135,13 +152,13 @@ def cancel(db: Database, job_id: str) -> Job:
         return job
 
 
-def retry(db: Database, job_id: str) -> Job:
+def retry(db: Record, job_id: str) -> Job:
     """Queues again what did not succeed, and the job's collation.
 
     Raises NotFoundError, ConflictError where the job has not failed or been cancelled.
     """
     with db.write() as session:
-        job = lock_job(session, job_id)
+        job = _lock(db, session, job_id)
         if job.state not in {State.FAILED, State.CANCELLED}:
             raise ConflictError(
                 f"job {job_id} is {job.state}: only a failed or cancelled one retries"
@@ -173,16 +190,19 @@ def _count_unmet(session: Session, job: Job) -> dict[str, int]:
     return dict(session.exec(needed).all())
 
 
-def remove(db: Database, job_id: str) -> set[str]:
-    """Deletes a job and all its rows; answers the sha256 of the files it had.
+def remove(db: Record, job_id: str) -> set[str]:
+    """Deletes a job and all its rows but its events; answers the sha256 of the files it had.
 
     Raises NotFoundError, ConflictError while a worker holds one of its runs.
     """
     with db.write() as session:
-        job = lock_job(session, job_id)
+        job = _lock(db, session, job_id)
         if job.state in ACTIVE:
             raise ConflictError(f"job {job_id} is {job.state}: cancel it first")
         files = set(session.exec(select(Artifact.sha256).where(Artifact.job_id == job_id)))
+        note(session, job, "deleted")
+        of_runs = select(Checkpoint.sha256).join(Run, col(Run.id) == col(Checkpoint.run_id))
+        files |= set(session.exec(of_runs.where(Run.job_id == job_id)))
         session.exec(delete(Idempotency).where(col(Idempotency.job_id) == job_id))
         session.exec(delete(Job).where(col(Job.id) == job_id))
         return files

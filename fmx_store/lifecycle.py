@@ -11,6 +11,7 @@ from sqlalchemy import func
 from sqlalchemy.orm import defer
 from sqlmodel import Session, col, delete, select, update
 
+from fmx_store.checkpoints import drop_all
 from fmx_store.database import Ring
 from fmx_store.errors import NotFoundError
 from fmx_store.ids import is_id
@@ -20,6 +21,7 @@ from fmx_store.states import (
     COLLATION_TRANSITIONS,
     ENDED,
     JOB_TRANSITIONS,
+    RESUMABLE,
     TRAINING_TRANSITIONS,
     Reason,
     Role,
@@ -115,7 +117,10 @@ def put_run(
     reason: Reason | None = None,
     error: dict[str, Any] | None = None,
 ) -> None:
-    """Moves a run alone; one that its worker no longer holds keeps no staged file alive."""
+    """Moves a run alone; one that its worker no longer holds keeps no staged file alive.
+
+    One that has ended keeps no checkpoint, unless a retry could go on from it.
+    """
     was_held = run.state in ACTIVE
     collates = run.role is Role.COLLATION
     move(run, to, COLLATION_TRANSITIONS if collates else TRAINING_TRANSITIONS, reason)
@@ -125,6 +130,8 @@ def put_run(
     if was_held and to not in ACTIVE:
         run.worker = None
         session.exec(delete(Pin).where(col(Pin.run_id) == run.id))
+    if to in ENDED and reason not in RESUMABLE:
+        drop_all(session, run)
 
 
 def _release_dependents(session: Session, job: Job, run: Run) -> None:

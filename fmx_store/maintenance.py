@@ -13,10 +13,11 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlmodel import col, or_, select
 
-from fmx_store import artifacts, claims
+from fmx_store import artifacts, claims, event_log
 from fmx_store.blobs import BlobStore
 from fmx_store.claims import Heartbeat
 from fmx_store.database import Database, Ring
+from fmx_store.errors import StorageUnavailableError
 from fmx_store.lifecycle import LIGHT, queue_of
 from fmx_store.settings import Settings
 from fmx_store.states import State
@@ -67,28 +68,51 @@ class Reaper:
         self._clock = clock
         self._since: dict[Heartbeat, float] = {}
         self._looked_at: float | None = None
+        self._is_in_doubt = False
 
     def look(self, db: Database) -> int:
         """Looks at every active run once; answers how many were taken back.
 
-        After a database error, or where this process itself stood still, nothing is known again,
-        so no run pays for an outage that its worker may have had too.
+        No run pays for what its worker may have suffered too. After a database error nothing is
+        known until the database takes writes again: one that can only be read shows no heartbeats.
+        Nor is anything known after this process itself stood still.
         """
         try:
             return self._look(db)
         except Exception:
             self._since.clear()
+            self._is_in_doubt = True
             raise
 
     def _look(self, db: Database) -> int:
+        self._notice_pause()
+        if self._is_in_doubt or self._find_silent(self._lease_seconds / 2):
+            self._try_writing(db)
         beats = claims.active(db)
+        at = self._notice_pause()
+        self._since = {beat: self._since.get(beat, at) for beat in beats}
+        silent = self._find_silent(self._lease_seconds)
+        return sum(claims.take_back(db, beat, self._max_crashes) for beat in silent)
+
+    def _notice_pause(self) -> float:
+        """Forgets all after a pause; a shorter one leaves a worker time for a heartbeat."""
         at = self._clock()
-        if self._looked_at is not None and at - self._looked_at > self._lease_seconds:
+        if self._looked_at is not None and at - self._looked_at > self._lease_seconds / 2:
             self._since.clear()
         self._looked_at = at
-        self._since = {beat: self._since.get(beat, at) for beat in beats}
-        silent = [b for b, since in self._since.items() if at - since >= self._lease_seconds]
-        return sum(claims.take_back(db, beat, self._max_crashes) for beat in silent)
+        return at
+
+    def _find_silent(self, seconds: float) -> list[Heartbeat]:
+        at = self._clock()
+        return [beat for beat, since in self._since.items() if at - since >= seconds]
+
+    def _try_writing(self, db: Database) -> None:
+        """Whether heartbeats can be written at all, and without a long wait for other writes."""
+        began = self._clock()
+        claims.try_writing(db)
+        self._is_in_doubt = False
+        if self._clock() - began > self._lease_seconds / 4:
+            self._since.clear()
 
 
 class Maintenance:
@@ -124,6 +148,8 @@ class Maintenance:
                 self.round()
             except (OperationalError, InterfaceError, PoolTimeoutError) as error:
                 _log.warning("the database is away: %s", str(error).partition("\n")[0])
+            except StorageUnavailableError as error:
+                _log.warning("nothing is swept up: %s", error)
             except Exception:  # noqa: BLE001 - an outage of any kind: the next round looks again
                 _log.exception("maintenance failed; it goes on")
 
@@ -138,6 +164,7 @@ class Maintenance:
             self.sweep()
 
     def sweep(self) -> None:
-        """Removes files that nothing names any more, of those that the record knows."""
+        """Removes files that nothing names any more, and what jobs deleted long ago have left."""
         artifacts.collect(self._db, self._blobs, artifacts.find_unused(self._db))
         self._blobs.tidy()
+        event_log.forget_deleted(self._db, timedelta(days=self._settings.event_days))

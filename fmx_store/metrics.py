@@ -10,6 +10,7 @@ from sqlmodel import Session, col, delete, insert
 from fmx_ml.sinks import EpochMetrics
 from fmx_store.database import Database
 from fmx_store.tables import Metric, table_of
+from fmx_store.viewers import Record
 
 T = TypeVar("T")
 
@@ -41,7 +42,7 @@ def _finite(figures: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def read_rows(db: Database, run_id: str, max_points: int | None = None) -> Sequence[Sequence[Any]]:
+def read_rows(db: Record, run_id: str, max_points: int | None = None) -> Sequence[Sequence[Any]]:
     """The run's epochs in order, as rows of EpochMetrics' columns; at most `max_points`, evenly."""
     rows = [row for _, *row in _read(db, [run_id])]
     return thin(rows, max_points) if max_points is not None else rows
@@ -68,7 +69,7 @@ _BY_EPOCH = (
 )
 
 
-def _read(db: Database, run_ids: Sequence[str]) -> Sequence[Any]:
+def _read(db: Record, run_ids: Sequence[str]) -> Sequence[Any]:
     """Each epoch's run and figures, by run and epoch."""
     with db.look() as connection:
         return connection.execute(_BY_EPOCH, {"ids": run_ids}).all()

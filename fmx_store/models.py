@@ -4,27 +4,32 @@ from collections.abc import Sequence
 
 from sqlmodel import col, select
 
-from fmx_store.database import Database
 from fmx_store.errors import NotFoundError
 from fmx_store.ids import is_id
 from fmx_store.pages import Page, decode_cursor, make_page
 from fmx_store.tables import Model
+from fmx_store.viewers import Record, only_seen, shows
 
 
-def require_model(db: Database, model_id: str) -> Model:
+def require_model(db: Record, model_id: str) -> Model:
     """The model. Raises NotFoundError."""
     with db.read() as session:
         model = session.get(Model, model_id) if is_id(model_id) else None
-    if model is None:
+    if model is None or not shows(db, model.owner):
         raise NotFoundError("model", model_id)
     return model
 
 
 def list_models(
-    db: Database, *, job_id: str | None = None, limit: int = 50, cursor: str | None = None
+    db: Record, *, job_id: str | None = None, limit: int = 50, cursor: str | None = None
 ) -> Page[Model]:
     """Models, newest first, of one job or all. Raises CursorError."""
-    query = select(Model).order_by(col(Model.id).desc()).limit(limit + 1)
+    query = (
+        select(Model)
+        .where(*only_seen(db, col(Model.owner)))
+        .order_by(col(Model.id).desc())
+        .limit(limit + 1)
+    )
     if job_id is not None:
         if not is_id(job_id):
             return Page((), None)
@@ -36,7 +41,7 @@ def list_models(
     return make_page(found, limit, lambda model: model.id)
 
 
-def ids_by_run(db: Database, run_ids: Sequence[str]) -> dict[str, str]:
+def ids_by_run(db: Record, run_ids: Sequence[str]) -> dict[str, str]:
     """The id of each run's model, of those that have left one."""
     query = select(Model.run_id, Model.id).where(col(Model.run_id).in_(run_ids))
     with db.read() as session:

@@ -55,11 +55,14 @@ class NewJob:
 
 
 def draft(
-    request: JobRequest, planned: Sequence[PlannedRun], idempotency: IdempotencyKey | None
+    request: JobRequest,
+    planned: Sequence[PlannedRun],
+    idempotency: IdempotencyKey | None = None,
+    owner: str | None = None,
 ) -> NewJob:
     """The rows of a request's job, of whose runs none is taken over yet."""
     at = now()
-    job = _make_job(request, at)
+    job = _make_job(request, owner, at)
     runs = {p.name: _make_run(job, request, p, i, at) for i, p in enumerate(planned)}
     collation = {
         **_base_run(job, at),
@@ -86,7 +89,7 @@ def write(
     rows: dict[type[SQLModel], list[Row]] = {
         Job: [item.job for item in new],
         Idempotency: [_make_idempotency(item, key) for item in new if (key := item.idempotency)],
-        JobTag: [{"job_id": item.id, "tag": tag} for item in new for tag in item.request.tags],
+        JobTag: [_make_tag(item, tag) for item in new for tag in item.request.tags],
         Event: [_make_event(item) for item in new],
         Run: [run for item in new for run in (*item.runs.values(), item.collation)],
         RunNeed: [need for item in new for need in needs[item.id]],
@@ -106,10 +109,11 @@ def _defaults(model: type[SQLModel]) -> Row:
 _JOB, _RUN = _defaults(Job), _defaults(Run)
 
 
-def _make_job(request: JobRequest, at: datetime) -> Row:
+def _make_job(request: JobRequest, owner: str | None, at: datetime) -> Row:
     return {
         **_JOB,
         "id": new_id(),
+        "owner": owner,
         "kind": request.kind,
         "preset": request.preset,
         "name": request.name,
@@ -144,7 +148,12 @@ def _make_run(
 
 
 def _make_idempotency(item: NewJob, key: IdempotencyKey) -> Row:
-    return {**vars(key), "job_id": item.id, "created_at": item.job["created_at"]}
+    mine = {"owner": item.job["owner"] or "", "created_at": item.job["created_at"]}
+    return {**vars(key), **mine, "job_id": item.id}
+
+
+def _make_tag(item: NewJob, tag: str) -> Row:
+    return {"job_id": item.id, "tag": tag, "owner": item.job["owner"]}
 
 
 def _make_event(item: NewJob) -> Row:

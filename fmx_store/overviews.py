@@ -17,6 +17,7 @@ from fmx_store.ids import is_id
 from fmx_store.states import Reason, State
 from fmx_store.tables import Job, JobTag, Model, table_of
 from fmx_store.tallies import Tally, read_tallies
+from fmx_store.viewers import Record, only_seen
 
 Version = tuple[int, State]
 """A job's version and state."""
@@ -57,7 +58,7 @@ _IDS = bindparam("ids", expanding=True)
 # Rows of the job table that `complete` makes overviews of.
 HEADS = select(*(_JOB.c[f.name] for f in fields(Overview) if f.name not in _NOT_OF_THE_ROW))
 _HEADS_BY_ID = HEADS.where(_JOB.c.id.in_(_IDS))
-_VERSIONS = select(_JOB.c.id, _JOB.c.version, _JOB.c.state).where(_JOB.c.id.in_(_IDS))
+_VERSIONS = select(_JOB.c.id, _JOB.c.version, _JOB.c.state, _JOB.c.owner).where(_JOB.c.id.in_(_IDS))
 _TAGS = select(_TAG.c.job_id, _TAG.c.tag).where(_TAG.c.job_id.in_(_IDS))
 _MODELS = (
     select(_MODEL.c.job_id, _MODEL.c.id).where(_MODEL.c.job_id.in_(_IDS)).order_by(_MODEL.c.id)
@@ -65,22 +66,33 @@ _MODELS = (
 
 
 def read_versions(db: Database, job_ids: Sequence[str]) -> dict[str, Version]:
-    """The version and state of each job that there is, by the cheapest query there is."""
+    """The version and state of each job that there is."""
+    return {job_id: version for job_id, (version, _) in read_owned_versions(db, job_ids).items()}
+
+
+def read_owned_versions(
+    db: Database, job_ids: Sequence[str]
+) -> dict[str, tuple[Version, str | None]]:
+    """The version of each job that there is, and its owner, by the cheapest query there is.
+
+    For a caller that reads the jobs of many viewers at once, and asks `Viewer.sees` for each.
+    """
     ids = [job_id for job_id in job_ids if is_id(job_id)]
     with db.look() as connection:
         rows = connection.execute(_VERSIONS, {"ids": ids})
-        return {job_id: (version, state) for job_id, version, state in rows}
+        return {job_id: ((version, state), owner) for job_id, version, state, owner in rows}
 
 
-def read_overviews(db: Database, job_ids: Sequence[str]) -> dict[str, Overview]:
+def read_overviews(db: Record, job_ids: Sequence[str]) -> dict[str, Overview]:
     """The overview of each job that there is."""
     ids = [job_id for job_id in job_ids if is_id(job_id)]
+    query = _HEADS_BY_ID.where(*only_seen(db, _JOB.c.owner))
     with db.look() as connection:
-        heads = connection.execute(_HEADS_BY_ID, {"ids": ids}).all()
+        heads = connection.execute(query, {"ids": ids}).all()
         return {head.id: head for head in complete(connection, heads)}
 
 
-def require_overview(db: Database, job_id: str) -> Overview:
+def require_overview(db: Record, job_id: str) -> Overview:
     """The overview of one job. Raises NotFoundError."""
     found = read_overviews(db, [job_id])
     if job_id not in found:

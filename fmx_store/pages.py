@@ -46,6 +46,6 @@ def decode_path(cursor: str) -> str:
         text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True).decode()
     except (binascii.Error, ValueError) as error:
         raise CursorError(cursor) from error
-    if not is_storable(text):
+    if not text or not is_storable(text):
         raise CursorError(cursor)
     return text

@@ -11,29 +11,30 @@ from sqlalchemy import select as sql_select
 from sqlmodel import Session, col, select
 
 from fmx_ml.trainings import Training, parse_training
-from fmx_store.database import Database
 from fmx_store.errors import UnfinishedRunError, UnknownRunError
 from fmx_store.ids import is_id
 from fmx_store.lifecycle import move_job, put_run
 from fmx_store.states import Role, State
 from fmx_store.tables import Artifact, Job, Metric, Model, Run
+from fmx_store.viewers import Record, only_seen
 
 Source = tuple[Run, Run]
 """A new run, and the finished one whose results it takes over."""
 
 
-def resolve(db: Database, named: Mapping[str, str]) -> dict[str, Training]:
+def resolve(record: Record, named: Mapping[str, str]) -> dict[str, Training]:
     """The trainings of finished runs, by id; `named` has their ids by their places in a spec.
 
-    Raises UnknownRunError where there is no such training, UnfinishedRunError where it has not
-    succeeded.
+    Raises UnknownRunError where the record shows no such training, UnfinishedRunError where it has
+    not succeeded.
     """
     if not named:
         return {}
-    columns = select(Run.id, Run.state, Run.training)
+    columns = select(Run.id, Run.state, Run.training).join(Job, col(Job.id) == col(Run.job_id))
     ids = {run_id for run_id in named.values() if is_id(run_id)}
-    with db.read() as session:
-        query = columns.where(col(Run.id).in_(ids), Run.role == Role.TRAINING)
+    query = columns.where(col(Run.id).in_(ids), Run.role == Role.TRAINING)
+    with record.read() as session:
+        query = query.where(*only_seen(record, col(Job.owner)))
         found = {run_id: (state, training) for run_id, state, training in session.exec(query)}
     for place, run_id in named.items():
         if run_id not in found:
@@ -43,8 +44,14 @@ def resolve(db: Database, named: Mapping[str, str]) -> dict[str, Training]:
     return {run_id: parse_training(training) for run_id, (_, training) in found.items()}
 
 
-def find_equal(session: Session, hashes: Collection[str]) -> dict[str, str]:
-    """The newest run that has succeeded for each training of which there is one, by its hash."""
+def find_equal(
+    session: Session, hashes: Collection[str], owner: str | None = None
+) -> dict[str, str]:
+    """The newest run that has succeeded for each training of which there is one, by its hash.
+
+    An owner's own, where there are owners: equal trainings give equal results, but what is taken
+    over says that somebody has trained it, and when.
+    """
     if not hashes:
         return {}
     newest = (
@@ -52,6 +59,8 @@ def find_equal(session: Session, hashes: Collection[str]) -> dict[str, str]:
         .where(col(Run.training_hash).in_(hashes), Run.state == State.SUCCEEDED)
         .group_by(col(Run.training_hash))
     )
+    if owner is not None:
+        newest = newest.join(Job, col(Job.id) == col(Run.job_id)).where(Job.owner == owner)
     return {digest: run_id for digest, run_id in session.exec(newest) if digest is not None}
 
 
@@ -113,5 +122,11 @@ def _copy_models(session: Session, job: Job, sources: Sequence[Source]) -> None:
     for run, source in sources:
         if source.id in found:
             copied = found[source.id].model_dump(exclude={"id", "created_at"})
-            mine = {"job_id": job.id, "run_id": run.id, "run_name": run.name, "kind": job.kind}
+            mine = {
+                "job_id": job.id,
+                "run_id": run.id,
+                "run_name": run.name,
+                "kind": job.kind,
+                "owner": job.owner,
+            }
             session.add(Model.model_validate({**copied, **mine}))

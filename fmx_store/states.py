@@ -31,7 +31,14 @@ class Reason(StrEnum):
     CANCELLED_BY_USER = "cancelled_by_user"
     DEPENDENCY_FAILED = "dependency_failed"
     DATA_UNAVAILABLE = "data_unavailable"
+    STORAGE_UNAVAILABLE = "storage_unavailable"
     INTERNAL_ERROR = "internal_error"
+
+
+RESUMABLE = frozenset(
+    {Reason.TIME_LIMIT, Reason.WORKER_LOST, Reason.DISK_FULL, Reason.OUT_OF_MEMORY}
+)
+"""Reasons that lie outside the training: tried again, it goes on from its last checkpoint."""
 
 
 class Role(StrEnum):

@@ -15,15 +15,17 @@ from sqlalchemy.exc import (
     SQLAlchemyError,
     TimeoutError,  # noqa: A004 - of the pool, or of a wait for SQLite's other writers
 )
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, select, tuple_
 
-from fmx_ml.requests import JobRequest, named_runs, plan
+from fmx_ml.requests import JobRequest, count_fewest, named_runs, plan
 from fmx_ml.trainings import PlannedRun
 from fmx_store import new_jobs, reuse
 from fmx_store.database import Database
 from fmx_store.errors import IdempotencyError, LimitError, UnknownRunError
 from fmx_store.new_jobs import IdempotencyKey, NewJob
+from fmx_store.quotas import Quotas
 from fmx_store.tables import Idempotency, Job, Run
+from fmx_store.viewers import EVERYONE, Record, View, Viewer
 
 # Bounds of a group: other processes wait for SQLite's write lock while one is written.
 GROUP_JOBS = 64
@@ -34,10 +36,16 @@ TRIES = 5
 
 @dataclass(frozen=True)
 class Submission:
-    """What is asked for; with the same key it is recorded once."""
+    """What is asked for, and by whom; with the same key of an owner it is recorded once."""
 
     request: JobRequest
     idempotency: IdempotencyKey | None = None
+    viewer: Viewer = EVERYONE
+
+    @property
+    def slot(self) -> tuple[str, str]:
+        """The owner and the key, where there is one."""
+        return self.viewer.owner or "", self.idempotency.key if self.idempotency else ""
 
 
 @dataclass(frozen=True)
@@ -48,12 +56,14 @@ class Recorded:
     replayed: bool
 
 
-def plan_runs(db: Database, request: JobRequest, max_runs: int) -> tuple[PlannedRun, ...]:
+def plan_runs(record: Record, request: JobRequest, max_runs: int) -> tuple[PlannedRun, ...]:
     """The runs that a request needs, by the runs of other jobs that it names as they are now.
 
     Raises LimitError, UnknownRunError, UnfinishedRunError, fmx_ml.questions.MisfitError.
     """
-    planned = plan(request, reuse.resolve(db, named_runs(request)))
+    if (fewest := count_fewest(request)) > max_runs:
+        raise LimitError("runs", fewest, max_runs)
+    planned = plan(request, reuse.resolve(record, named_runs(request)))
     if len(planned) > max_runs:
         raise LimitError("runs", len(planned), max_runs)
     if len({run.name for run in planned}) < len(planned):
@@ -61,25 +71,33 @@ def plan_runs(db: Database, request: JobRequest, max_runs: int) -> tuple[Planned
     return planned
 
 
-def record(db: Database, submission: Submission, max_runs: int) -> Recorded:
-    """Records a job and its runs. Raises IdempotencyError, and what `plan_runs` does."""
+def record(
+    db: Database, submission: Submission, max_runs: int, quotas: Quotas | None = None
+) -> Recorded:
+    """Records a job and its runs, if quotas are given and hold.
+
+    Raises IdempotencyError, QuotaError, and what `plan_runs` does.
+    """
     for _ in range(TRIES - 1):
         try:
-            return _record(db, submission, max_runs)
+            return _record(db, submission, max_runs, quotas)
         except IntegrityError:
             # Another server has just recorded the same key: answer as it did. Or a file of a run
             # that is reused has just been collected: look for another.
             continue
-    return _record(db, submission, max_runs)
+    return _record(db, submission, max_runs, quotas)
 
 
-def _record(db: Database, submission: Submission, max_runs: int) -> Recorded:
+def _record(db: Database, submission: Submission, max_runs: int, quotas: Quotas | None) -> Recorded:
     # Before anything is planned: the runs that it named then may have been removed since.
     key = submission.idempotency
-    if key and (earlier := _find_earlier(db, [submission]).get(key.key)):
+    if key and (earlier := _find_earlier(db, [submission]).get(submission.slot)):
         return _replay(key, earlier)
-    new = new_jobs.draft(submission.request, plan_runs(db, submission.request, max_runs), key)
+    new = _draft(db, submission, max_runs)
     with db.write() as session:
+        refused = quotas.refuse(session.connection(), [new]) if quotas else {}
+        if refused:
+            raise refused[new.id]
         taken = _find_sources(session, new) if _may_take_over(new.request) else {}
         session.info["rings"] += new_jobs.write(session.connection(), [new], {new.id: taken})
         if taken:
@@ -87,27 +105,37 @@ def _record(db: Database, submission: Submission, max_runs: int) -> Recorded:
     return Recorded(new.id, replayed=False)
 
 
+def _draft(db: Database, submission: Submission, max_runs: int) -> NewJob:
+    planned = plan_runs(View(db, submission.viewer), submission.request, max_runs)
+    owner = submission.viewer.owner
+    return new_jobs.draft(submission.request, planned, submission.idempotency, owner)
+
+
 def record_all(
-    db: Database, submissions: Sequence[Submission], max_runs: int
+    db: Database,
+    submissions: Sequence[Submission],
+    max_runs: int,
+    quotas: Quotas | None = None,
 ) -> list[Recorded | Exception]:
     """Records submissions as `record` does; answers what that gives or raises for each."""
     earlier = _find_earlier(db, submissions)
     answers: list[Recorded | Exception | None] = [None] * len(submissions)
     new: dict[int, NewJob] = {}
-    for position, (request, key) in enumerate((s.request, s.idempotency) for s in submissions):
+    for position, submission in enumerate(submissions):
+        key = submission.idempotency
         try:
-            if key and key.key in earlier:
-                answers[position] = _replay(key, earlier[key.key])
-            elif not _may_take_over(request):
-                new[position] = new_jobs.draft(request, plan_runs(db, request, max_runs), key)
+            if key and submission.slot in earlier:
+                answers[position] = _replay(key, earlier[submission.slot])
+            elif not _may_take_over(submission.request):
+                new[position] = _draft(db, submission, max_runs)
         except Exception as error:  # noqa: BLE001 - of this one alone; it is answered
             answers[position] = error
     for group in _groups(new):
-        answers_of_group = _record_group(db, [new[position] for position in group])
+        answers_of_group = _record_group(db, [new[position] for position in group], quotas)
         for position, answer in zip(group, answers_of_group, strict=True):
             answers[position] = answer
     return [
-        _record_alone(db, submissions[position], max_runs) if answer is None else answer
+        _record_alone(db, submissions[position], max_runs, quotas) if answer is None else answer
         for position, answer in enumerate(answers)
     ]
 
@@ -126,33 +154,43 @@ def _groups(new: dict[int, NewJob]) -> Iterator[list[int]]:
         yield group
 
 
-def _record_group(db: Database, new: Sequence[NewJob]) -> Sequence[Recorded | Exception | None]:
+def _record_group(
+    db: Database, new: Sequence[NewJob], quotas: Quotas | None
+) -> Sequence[Recorded | Exception | None]:
     """The answers of jobs that take nothing over; None where each should be tried alone."""
     try:
         with db.write() as session:
-            session.info["rings"] += new_jobs.write(session.connection(), new, {})
+            connection = session.connection()
+            refused = quotas.refuse(connection, new) if quotas else {}
+            taken_in = [item for item in new if item.id not in refused]
+            session.info["rings"] += new_jobs.write(connection, taken_in, {})
     except (OperationalError, InterfaceError, TimeoutError) as error:  # away, or busy, for all
         return [error] * len(new)
     except SQLAlchemyError:
         return [None] * len(new)
-    return [Recorded(item.id, replayed=False) for item in new]
+    return [refused.get(item.id) or Recorded(item.id, replayed=False) for item in new]
 
 
-def _record_alone(db: Database, submission: Submission, max_runs: int) -> Recorded | Exception:
+def _record_alone(
+    db: Database, submission: Submission, max_runs: int, quotas: Quotas | None
+) -> Recorded | Exception:
     try:
-        return record(db, submission, max_runs)
+        return record(db, submission, max_runs, quotas)
     except Exception as error:  # noqa: BLE001 - it is answered
         return error
 
 
-def _find_earlier(db: Database, submissions: Sequence[Submission]) -> dict[str, Idempotency]:
-    """What was recorded with the keys of submissions."""
-    keys = [s.idempotency.key for s in submissions if s.idempotency]
-    if not keys:
+def _find_earlier(
+    db: Database, submissions: Sequence[Submission]
+) -> dict[tuple[str, str], Idempotency]:
+    """What was recorded with the owners' keys of submissions, by owner and key."""
+    slots = [s.slot for s in submissions if s.idempotency]
+    if not slots:
         return {}
+    columns = tuple_(col(Idempotency.owner), col(Idempotency.key))
     with db.read() as session:
-        query = select(Idempotency).where(col(Idempotency.key).in_(keys))
-        return {found.key: found for found in session.exec(query)}
+        query = select(Idempotency).where(columns.in_(slots))
+        return {(found.owner, found.key): found for found in session.exec(query)}
 
 
 def _replay(key: IdempotencyKey, earlier: Idempotency) -> Recorded:
@@ -173,7 +211,7 @@ def _find_sources(session: Session, new: NewJob) -> dict[str, Run]:
     """
     named = {p.name: p.taken_from for p in new.planned if p.taken_from is not None}
     hashes = new.hashes if new.request.reuse else {}
-    equal = reuse.find_equal(session, set(hashes.values()))
+    equal = reuse.find_equal(session, set(hashes.values()), new.job["owner"])
     wanted = {name: equal[digest] for name, digest in hashes.items() if digest in equal} | named
     found = reuse.lock_sources(session, set(wanted.values()))
     for run_id in named.values():

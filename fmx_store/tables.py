@@ -16,6 +16,7 @@ from sqlalchemy import (
     String,
     Table,
     TypeDecorator,
+    text,
 )
 from sqlmodel import Field, SQLModel, col
 
@@ -56,6 +57,8 @@ class Word(TypeDecorator[str]):
         return None if value is None else self.kind(value)
 
 
+MAX_OWNER_LENGTH = 64
+
 # Every constraint has a name that a migration can call it by.
 SQLModel.metadata.naming_convention = {
     "ix": "ix_%(table_name)s_%(column_0_name)s",
@@ -80,13 +83,26 @@ def table_of(model: type[SQLModel]) -> Table:
 _Json = JSON(none_as_null=True)
 
 
+def _index_of_owners(name: str, *columns: str) -> Index:
+    """An index for what one owner sees. Where keys are off there are no owners, and it is empty."""
+    owned = text("owner IS NOT NULL")
+    return Index(name, "owner", *columns, sqlite_where=owned, postgresql_where=owned)
+
+
 class Job(SQLModel, table=True):
-    """One submitted spec. `version` rises with every change a reader can see."""
+    """One submitted spec. `version` rises with every change a reader can see.
+
+    Its owner is that of the API key it came with, None where keys are off.
+    """
 
     __table_args__ = (
         Index("ix_job_kind_id", "kind", "id"),
         Index("ix_job_state_id", "state", "id"),
         Index("ix_job_kind_state_id", "kind", "state", "id"),
+        _index_of_owners("ix_job_owner_id", "id"),
+        _index_of_owners("ix_job_owner_kind_id", "kind", "id"),
+        _index_of_owners("ix_job_owner_state_id", "state", "id"),
+        _index_of_owners("ix_job_owner_kind_state_id", "kind", "state", "id"),
     )
 
     id: str = Field(default_factory=new_id, primary_key=True, max_length=ID_LENGTH)
@@ -105,13 +121,17 @@ class Job(SQLModel, table=True):
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     started_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     finished_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    owner: str | None = Field(default=None, max_length=MAX_OWNER_LENGTH)
 
 
 class JobTag(SQLModel, table=True):
-    """A tag of a job."""
+    """A tag of a job; its owner is the job's."""
 
     __tablename__ = "job_tag"  # pyright: ignore[reportAssignmentType] - a name, as documented
-    __table_args__ = (Index("ix_job_tag_tag", "tag", "job_id"),)
+    __table_args__ = (
+        Index("ix_job_tag_tag", "tag", "job_id"),
+        _index_of_owners("ix_job_tag_owner", "tag", "job_id"),
+    )
 
     job_id: str = Field(
         sa_column_args=(ForeignKey("job.id", ondelete="CASCADE"),),
@@ -119,6 +139,7 @@ class JobTag(SQLModel, table=True):
         max_length=ID_LENGTH,
     )
     tag: str = Field(primary_key=True, max_length=64)
+    owner: str | None = Field(default=None, max_length=MAX_OWNER_LENGTH)
 
 
 class Run(SQLModel, table=True):
@@ -257,10 +278,29 @@ class Artifact(SQLModel, table=True):
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
 
 
-class Model(SQLModel, table=True):
-    """What a finished classifier run leaves behind for predictions."""
+class Checkpoint(SQLModel, table=True):
+    """A file that a run can go on from after one of its epochs, whoever has written it."""
 
-    __table_args__ = (Index("ix_model_job", "job_id"),)
+    __table_args__ = (Index("ix_checkpoint_sha256", "sha256"),)
+
+    run_id: str = Field(
+        sa_column_args=(ForeignKey("run.id", ondelete="CASCADE"),),
+        primary_key=True,
+        max_length=ID_LENGTH,
+    )
+    epoch: int = Field(primary_key=True)
+    sha256: str = Field(sa_column_args=(ForeignKey("blob.sha256"),), max_length=64)
+    size_bytes: int = Field(sa_type=BigInteger)
+    created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+
+
+class Model(SQLModel, table=True):
+    """What a finished classifier run leaves behind for predictions; its owner is its job's."""
+
+    __table_args__ = (
+        Index("ix_model_job", "job_id"),
+        _index_of_owners("ix_model_owner_id", "id"),
+    )
 
     id: str = Field(default_factory=new_id, primary_key=True, max_length=ID_LENGTH)
     run_id: str = Field(
@@ -277,16 +317,23 @@ class Model(SQLModel, table=True):
     val_accuracy: float | None = None
     test_accuracy: float | None = None
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    owner: str | None = Field(default=None, max_length=MAX_OWNER_LENGTH)
+
+
+_IS_DELETION = text("type = 'deleted'")
 
 
 class Event(SQLModel, table=True):
-    """What happened to a job, in order; `seq` is the job's version that the event made."""
+    """What happened to a job, in order; `seq` is the job's version that the event made.
 
-    job_id: str = Field(
-        sa_column_args=(ForeignKey("job.id", ondelete="CASCADE"),),
-        primary_key=True,
-        max_length=ID_LENGTH,
+    Events are only ever added, and outlive their job.
+    """
+
+    __table_args__ = (
+        Index("ix_event_deleted", "at", sqlite_where=_IS_DELETION, postgresql_where=_IS_DELETION),
     )
+
+    job_id: str = Field(primary_key=True, max_length=ID_LENGTH)
     seq: int = Field(primary_key=True)
     type: str = Field(max_length=40)
     run_id: str | None = Field(default=None, max_length=ID_LENGTH)
@@ -296,11 +343,36 @@ class Event(SQLModel, table=True):
 
 
 class Idempotency(SQLModel, table=True):
-    """The answer that was given to a request with an Idempotency-Key."""
+    """The answer that was given to an owner's request with an Idempotency-Key.
+
+    The owner is empty where keys are off, since a part of a primary key can't be null.
+    """
 
     __table_args__ = (Index("ix_idempotency_job", "job_id"),)
 
+    owner: str = Field(
+        default="",
+        primary_key=True,
+        max_length=MAX_OWNER_LENGTH,
+        sa_column_kwargs={"server_default": ""},
+    )
     key: str = Field(primary_key=True, max_length=255)
     request_hash: str = Field(max_length=64)
     job_id: str = Field(max_length=ID_LENGTH)
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+
+
+class ApiKey(SQLModel, table=True):
+    """A key that lets programs in; the record has its SHA-256 alone."""
+
+    __tablename__ = "api_key"  # pyright: ignore[reportAssignmentType] - a name, as documented
+
+    id: str = Field(default_factory=new_id, primary_key=True, max_length=ID_LENGTH)
+    hash: str = Field(unique=True, max_length=64)
+    name: str = Field(default="", max_length=128)
+    owner: str = Field(max_length=MAX_OWNER_LENGTH)
+    scopes: list[str] = Field(sa_type=_Json)
+    created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    last_used_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    expires_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    revoked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)

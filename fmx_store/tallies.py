@@ -15,6 +15,7 @@ from sqlmodel import col, select
 from fmx_store.database import Database
 from fmx_store.states import ACTIVE, ENDED, Role, State
 from fmx_store.tables import Job, Run, table_of
+from fmx_store.viewers import Record, only_seen
 
 # What paces are taken from: the newest, of so many jobs and runs.
 LOOK_BACK_JOBS = 20
@@ -121,9 +122,11 @@ def _read_phases(connection: Connection, job_ids: Sequence[str]) -> dict[str, st
     return dict(rows)
 
 
-def list_paces(db: Database, kind: str) -> Sequence[tuple[dict[str, Any], float]]:
+def list_paces(db: Record, kind: str) -> Sequence[tuple[dict[str, Any], float]]:
     """Trainings of the newest jobs of a kind that have succeeded, with their seconds an epoch."""
-    newest = select(Job.id).where(Job.kind == kind, Job.state == State.SUCCEEDED)
+    newest = select(Job.id).where(
+        Job.kind == kind, Job.state == State.SUCCEEDED, *only_seen(db, col(Job.owner))
+    )
     with db.read() as session:
         ids = session.exec(newest.order_by(col(Job.id).desc()).limit(LOOK_BACK_JOBS)).all()
         query = select(Run.training, Run.seconds_per_epoch).where(

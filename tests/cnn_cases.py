@@ -9,8 +9,11 @@ import pytest
 
 from fmx_ml.data.loader import HalfData
 from fmx_ml.data.sources import DataSources
+from fmx_ml.engine.device import cpu_threads
 from fmx_ml.engine.kernel.library import Engine
 from fmx_ml.pipelines import common, train
+from fmx_ml.pipelines.cnn import train_cnn
+from fmx_ml.pipelines.common import CPU
 from fmx_ml.results import NeededRun, RunOutcome
 from fmx_ml.search import Sampling
 from fmx_ml.sinks import FolderSink
@@ -86,3 +89,19 @@ def make_trial(number: int = 0, **fields: Any) -> TrialTraining:
         "early_stopping": None,
     }
     return TrialTraining.model_validate(values | fields)
+
+
+def run_reference(
+    training: CnnTraining,
+    folder: Path,
+    data: HalfData,
+    sources: DataSources,
+    needed: Sequence[NeededRun] = (),
+) -> Ran:
+    """Trains alone by the reference engine, where a worker would train a pack of one."""
+    sink = FolderSink(folder)
+    with pytest.MonkeyPatch.context() as patch, cpu_threads(1):
+        patch.setattr(common, "load_half", lambda *_: data)
+        summary = train_cnn(training, sink, sources, CPU, needed, "torch")
+    summary["environment"]["threads"] = 1
+    return Ran(training, sink, summary)

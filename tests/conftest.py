@@ -7,11 +7,16 @@ from services import (
     embedded_column,
     empty_postgres_url,
     engines_column,
+    faulty_s3,
+    faulty_s3_storage,
     postgres_server,
     postgres_template,
     postgres_url,
     redis_server,
     redis_url,
+    s3_credentials,
+    s3_server,
+    s3_storage,
     sqlite_template,
 )
 
@@ -20,11 +25,16 @@ __all__ = [
     "embedded_column",
     "empty_postgres_url",
     "engines_column",
+    "faulty_s3",
+    "faulty_s3_storage",
     "postgres_server",
     "postgres_template",
     "postgres_url",
     "redis_server",
     "redis_url",
+    "s3_credentials",
+    "s3_server",
+    "s3_storage",
     "sqlite_template",
 ]
 

@@ -1,10 +1,12 @@
-"""Throw-away Redis and PostgreSQL servers, and the two columns that the record runs on.
+"""Throw-away Redis, PostgreSQL and S3 servers, and the two columns that the record runs on.
 
-The servers are the system's own binaries on free loopback ports, one of each a test session (so
+The first two are the system's own binaries on free loopback ports, one of each a test session (so
 one a pytest-xdist worker), stopped by process id at its end. Where a binary is missing, a test
-that needs it is skipped, or fails where FMX_REQUIRE_SERVICES is 1.
+that needs it is skipped, or fails where FMX_REQUIRE_SERVICES is 1. The S3 is moto's server, a
+process that speaks the protocol over HTTP.
 """
 
+import http.client
 import os
 import pwd
 import shutil
@@ -15,15 +17,16 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 import redis
+from faulty_s3 import FaultyStore, faulty_store
 
 from fmx_store.settings import Settings
 
@@ -72,6 +75,10 @@ class Column:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("FMX_")}
         added = {f"FMX_{name.upper()}": str(value) for name, value in values.items()}
         return {**inherited, **self.environment, **added}
+
+    def on(self, storage: Mapping[str, str]) -> "Column":
+        """The same with its files in another storage."""
+        return replace(self, environment={**self.environment, **storage})
 
 
 def free_port() -> int:
@@ -188,6 +195,43 @@ def run_postgres(port: int | None = None) -> Generator[Server]:
             yield Server(url, process)
 
 
+@contextmanager
+def run_s3(port: int | None = None) -> Generator[Server]:
+    """An S3 that keeps everything in its memory and believes every signature."""
+    port = port or free_port()
+
+    def is_ready() -> bool:
+        try:
+            return _ask_s3(port, "GET", "/") < http.client.INTERNAL_SERVER_ERROR
+        except OSError:
+            return False
+
+    with tempfile.TemporaryDirectory(prefix="fmx-s3-") as folder:
+        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+        with run_server(command, Path(folder), is_ready) as process:
+            yield Server(f"http://127.0.0.1:{port}", process)
+
+
+def make_bucket(server: Server) -> str:
+    """The name of a new bucket."""
+    name = f"fmx-{uuid.uuid4().hex}"
+    status = _ask_s3(int(server.url.rpartition(":")[2]), "PUT", f"/{name}")
+    assert status == http.client.OK
+    return name
+
+
+def _ask_s3(port: int, method: str, path: str) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    # Who asks without a signature is told so, but for the region that its credentials would name.
+    sign = "AWS4-HMAC-SHA256 Credential=tester/20260101/us-east-1/s3/aws4_request"
+    headers = {"Authorization": f"{sign}, SignedHeaders=host, Signature=0"}
+    try:
+        connection.request(method, path, headers=headers)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
 def _answers(url: str) -> bool:
     try:
         psycopg.connect(url, connect_timeout=1).close()
@@ -226,6 +270,45 @@ def postgres_server() -> Generator[Server]:
     """The session's PostgreSQL."""
     with run_postgres() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Generator[Server]:
+    """The session's S3."""
+    with run_s3() as server:
+        yield server
+
+
+@pytest.fixture
+def s3_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Credentials in this process's environment, and none from anywhere else."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "tester")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a secret of no one")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.fixture
+def s3_storage(s3_server: Server, s3_credentials: None) -> dict[str, str]:  # noqa: ARG001 - as above
+    """The variables that name a new bucket of the session's S3."""
+    bucket = make_bucket(s3_server)
+    url = f"s3://{bucket}/some/blobs"
+    return {"FMX_STORAGE_URL": url, "FMX_STORAGE_ENDPOINT": s3_server.url}
+
+
+@pytest.fixture
+def faulty_s3(s3_server: Server) -> Generator[FaultyStore]:
+    """A proxy in front of the session's S3."""
+    with faulty_store(s3_server.url) as store:
+        yield store
+
+
+@pytest.fixture
+def faulty_s3_storage(s3_storage: dict[str, str], faulty_s3: FaultyStore) -> dict[str, str]:
+    """The variables that name a new bucket behind that proxy."""
+    return {**s3_storage, "FMX_STORAGE_ENDPOINT": faulty_s3.url}
 
 
 @pytest.fixture

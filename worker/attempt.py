@@ -1,6 +1,7 @@
 """One claimed run on its way: what its trainer has said of it, and what is written of its end."""
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -8,15 +9,36 @@ from pathlib import Path
 
 from fmx_store import artifacts, claims
 from fmx_store.claims import Claim, Failure, StagedFile, Success
-from fmx_store.errors import BlobError, LeaseLostError
+from fmx_store.errors import BlobError, LeaseLostError, StorageUnavailableError
 from fmx_store.states import Reason, Role, State
 from worker.context import Context
-from worker.endings import Crash, Ending, Halt, HandBack, failure_of, failure_told
-from worker.messages import ArtifactReady, Done, Epoch, Failed, Last, Message, Phase
+from worker.endings import (
+    Crash,
+    Ending,
+    Halt,
+    HandBack,
+    can_be_resumed,
+    failure_of,
+    failure_told,
+)
+from worker.keeper import Keeper
+from worker.messages import (
+    ArtifactReady,
+    CheckpointReady,
+    Done,
+    Epoch,
+    Failed,
+    Last,
+    Message,
+    Phase,
+    Resumed,
+)
+from worker.patience import StoragePatience, within
 from worker.recorder import OUTAGES, Recorder, first_line, outlast
 from worker.scratch import scratch_of
 
 MODEL_FILE = "model.onnx"
+CANCEL_SECONDS = 1.5  # that the log of a cancelled run may take to store
 
 _log = logging.getLogger(__name__)
 
@@ -29,10 +51,18 @@ class Attempt:
         context: Context,
         claim: Claim,
         recorder: Recorder,
+        keeper: Keeper,
         has_given_up: Callable[[], bool],
     ) -> None:
         """Nothing has been said yet. `has_given_up` says when no more to wait for a database."""
         self._context, self._recorder, self._has_given_up = context, recorder, has_given_up
+        self.storage = StoragePatience(
+            context.settings.storage_patience_seconds,
+            lambda: has_given_up() or recorder.is_cancelled,
+        )
+        self._keeper = keeper
+        for stored in claim.checkpoints:
+            keeper.note(claim.lease, stored)
         self.claim, self.lease = claim, claim.lease
         self.scratch = scratch_of(context.settings.scratch_dir, claim.lease)
         self.output: Path | None = None  # what its pack's process prints, where that is no log
@@ -60,8 +90,20 @@ class Attempt:
                 self._recorder.add_epoch(self.lease, message.metrics)
             case ArtifactReady():
                 self._names[message.name] = None
+            case Resumed():
+                self._resume(message.epoch)
+            case CheckpointReady():
+                path = self.scratch.checkpoints / message.name
+                self._keeper.add(self.lease, message.epoch, path)
             case _:
                 self.last = message
+
+    def _resume(self, epoch: int) -> None:
+        """The claim has gone back to the newest checkpoint; the trainer may have to go further."""
+        newest = max((stored.epoch for stored in self.claim.checkpoints), default=0)
+        _log.info("%s: goes on after epoch %d", self.label, epoch)
+        if epoch < newest:
+            self._recorder.rewind(self.lease, epoch)
 
     def is_over_time(self) -> bool:
         """Whether the job's time limit has passed."""
@@ -75,6 +117,12 @@ class Attempt:
         seconds = self.claim.job.time_limit_seconds
         return Failure(Reason.TIME_LIMIT, "time_limit", f"the job's {seconds} seconds are over")
 
+    def memory_is_over(self) -> Failure:
+        """The ending of a run whose training took too much memory."""
+        limit = self._context.settings.worker_memory_bytes or 0
+        said = f"the training took more than the {limit:,} bytes that a worker's may"
+        return Failure(Reason.OUT_OF_MEMORY, "out_of_memory", said)
+
     def judge(self, halt: Halt | None, how_it_ended: str) -> Ending:
         """The ending that follows from why the trainer was stopped, and from its last message."""
         match halt, self.last:
@@ -84,6 +132,8 @@ class Attempt:
                 ending = self.time_is_over()
             case _, Done() as done:
                 ending = done
+            case Halt.MEMORY_LIMIT, _:
+                ending = self.memory_is_over()
             case None, Failed() as failed:
                 ending = failure_told(failed)
             case None, None:
@@ -110,6 +160,8 @@ class Attempt:
             )
         self.is_over = True
         self._recorder.release(self.lease)
+        self._keeper.forget(self.lease)
+        self._keeper.collect(self.lease)
         self.scratch.clear()
 
     def _write(self, ending: Ending) -> None:
@@ -121,7 +173,15 @@ class Attempt:
             _log.exception("%s: its supervisor failed", self.label)
             self._finish(failure_of(error))
 
+    def _keep_checkpoint(self) -> None:
+        """Waits a moment for one that is on its way: the next attempt goes on from it."""
+        deadline = self._keeper.settle(self.lease)
+        if self._recorder.has_checkpoint(self.lease):
+            self._recorder.flush(self.lease, lambda: time.monotonic() > deadline)
+
     def _write_whole(self, ending: Ending) -> None:
+        if can_be_resumed(ending):
+            self._keep_checkpoint()
         if isinstance(ending, Done | Failure) and not self._recorder.flush(
             self.lease, self._has_given_up
         ):
@@ -130,7 +190,7 @@ class Attempt:
         db, lease = self._context.db, self.lease
         match ending:
             case Done():
-                self._finish(self._stage_success(ending))
+                self._publish(ending)
             case Failure():
                 self._finish(replace(ending, files=self._stage_log()))
             case Crash(message):
@@ -146,10 +206,23 @@ class Attempt:
     def _settle(self, write: Callable[[], State]) -> None:
         _log.info("%s: is %s", self.label, outlast(write, self._has_given_up))
 
+    def _publish(self, done: Done) -> None:
+        try:
+            outcome = self._stage_success(done)
+        except StorageUnavailableError as error:
+            _log.warning("%s: its files can't be stored: %s", self.label, error)
+            if self._has_given_up():  # the worker stops; another does it again
+                self._settle(lambda: claims.hand_back(self._context.db, self.lease))
+                return
+            outcome = failure_of(error)
+        self._finish(outcome)
+
     def _stage_success(self, done: Done) -> Success | Failure:
         files = {self._publish_as(name): self.scratch.artifacts / name for name in self._names}
         try:
             staged = self._stage({**files, **self._log_file()})
+        except StorageUnavailableError:
+            raise
         except (OSError, BlobError) as error:
             _log.exception("%s: its files can't be stored", self.label)
             return replace(failure_of(error), files=self._stage_log())
@@ -157,7 +230,10 @@ class Attempt:
         return Success(done.summary, staged, model=has_model, results=done.results)
 
     def _stage_log(self) -> list[StagedFile]:
+        """The log, stored; nothing where that fails, or takes long and someone waits."""
         try:
+            if self._recorder.is_cancelled:
+                return within(CANCEL_SECONDS, lambda: self._stage(self._log_file()))
             return self._stage(self._log_file())
         except (OSError, BlobError) as error:
             _log.warning("%s: its log can't be stored: %s", self.label, error)
@@ -179,4 +255,8 @@ class Attempt:
 
     def _stage(self, files: dict[str, Path]) -> list[StagedFile]:
         db, blobs = self._context.db, self._context.blobs
-        return outlast(lambda: artifacts.stage(db, blobs, self.lease, files), self._has_given_up)
+
+        def stage() -> list[StagedFile]:
+            return artifacts.stage(db, blobs, self.lease, files)
+
+        return self.storage.outlast(lambda: outlast(stage, self._has_given_up))

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from fmx_store.claims import Failure
-from fmx_store.states import Reason
+from fmx_store.errors import StorageUnavailableError
+from fmx_store.states import RESUMABLE, Reason
 from worker.messages import Done, Failed
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -26,6 +27,7 @@ class Halt(Enum):
     CANCELLED = auto()
     TIME_LIMIT = auto()
     WORKER_STOPS = auto()
+    MEMORY_LIMIT = auto()
 
 
 @dataclass(frozen=True)
@@ -43,11 +45,24 @@ class HandBack:
 Ending = Done | Failure | Crash | HandBack
 
 
+def can_be_resumed(ending: Ending) -> bool:
+    """Whether a later attempt may go on from this one's checkpoints."""
+    match ending:
+        case Crash() | HandBack():
+            return True
+        case Failure(reason):
+            return reason in RESUMABLE
+        case _:
+            return False
+
+
 def failure_of(error: Exception) -> Failure:
     """How a run ends whose supervisor could not go on."""
     message = str(error) or type(error).__name__
     if isinstance(error, OSError) and error.errno in FULL:
         return Failure(Reason.DISK_FULL, "disk_full", message)
+    if isinstance(error, StorageUnavailableError):
+        return Failure(Reason.STORAGE_UNAVAILABLE, error.code, message)
     text = "".join(traceback.format_exception(error))
     return Failure(
         Reason.INTERNAL_ERROR, "internal_error", f"{type(error).__name__}: {message}", text

@@ -58,6 +58,7 @@ class Runs:
             sink.log.info("done")
             return outcome
         if isinstance(outcome, StoppedError) and sink.should_stop():
+            sink.save()
             sink.log.info("stopped on request")
             return Stopped()
         sink.log.error("failed", exc_info=outcome)
@@ -70,7 +71,7 @@ def execute(path: Path, pipe: socket.socket, inbox: Inbox) -> tuple[Last, bool]:
         order = read_order(path)
         places = order.members if isinstance(order, TrainOrder) else [order]
         sinks = [
-            PipeSink(pipe, number, place.folder, place.log, inbox.stops(number))
+            PipeSink(pipe, number, place, inbox.stops(number))
             for number, place in enumerate(places)
         ]
     except Exception as error:  # noqa: BLE001 - the supervisor says what it was

@@ -17,6 +17,9 @@ def _relative(name: str) -> str:
     return name
 
 
+_Name = Annotated[str, Field(min_length=1, max_length=160), AfterValidator(_relative)]
+
+
 class _Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -45,7 +48,22 @@ class ArtifactReady(_OfRun):
     """A file in the trainer's folder is complete."""
 
     type: Literal["artifact"] = "artifact"
-    name: Annotated[str, Field(min_length=1, max_length=160), AfterValidator(_relative)]
+    name: _Name
+
+
+class Resumed(_OfRun):
+    """The training goes on after an epoch of an earlier attempt; 0: from its start."""
+
+    type: Literal["resumed"] = "resumed"
+    epoch: int = Field(ge=0)
+
+
+class CheckpointReady(_OfRun):
+    """A file in the run's folder of checkpoints is complete."""
+
+    type: Literal["checkpoint"] = "checkpoint"
+    epoch: int = Field(ge=1)
+    name: _Name
 
 
 class Done(_OfRun):
@@ -72,7 +90,7 @@ class Stopped(_OfRun):
 
 
 Last = Done | Failed | Stopped
-Message = Phase | Epoch | ArtifactReady | Last
+Message = Phase | Epoch | ArtifactReady | Resumed | CheckpointReady | Last
 
 _adapter: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="type")])
 

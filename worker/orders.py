@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from fmx_ml.data.sources import DataSources
 from fmx_ml.engine.kernel.library import Engine
 from fmx_ml.results import NeededRun, RunOutcome
+from fmx_ml.sinks import SavedCheckpoint
 from fmx_ml.specs import Device, Preset
 from fmx_ml.trainings import Training
 
@@ -16,18 +17,27 @@ class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class _Place(_Model):
+class Place(_Model):
     """Where a run leaves its artifacts, and the log that says what it does."""
 
     folder: Path
     log: Path
 
 
-class TrainMember(_Place):
+class Continuation(_Model):
+    """What earlier attempts have left, the newest first; where this one leaves what, how often."""
+
+    earlier: list[SavedCheckpoint]
+    folder: Path
+    seconds: float
+
+
+class TrainMember(Place):
     """One training, and the finished runs that had to succeed before it."""
 
     training: Training
     needed: list[NeededRun]
+    continuation: Continuation
 
 
 class TrainOrder(_Model):
@@ -41,7 +51,7 @@ class TrainOrder(_Model):
     sources: DataSources
 
 
-class CollateOrder(_Place):
+class CollateOrder(Place):
     """A job's tables and figures; `inputs` holds the local file of each run's artifacts."""
 
     task: Literal["collate"] = "collate"

@@ -1,8 +1,8 @@
 """From a claimed run to the order of its trainer."""
 
+import logging
 import os
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -10,19 +10,23 @@ from pydantic import TypeAdapter
 from fmx_ml.data.sources import DataSources
 from fmx_ml.packs import pack_limit
 from fmx_ml.results import NeededRun, RunOutcome
+from fmx_ml.sinks import SavedCheckpoint
 from fmx_ml.specs import Device
 from fmx_ml.trainings import parse_training
 from fmx_store import jobs
 from fmx_store.artifacts import artifacts_of_runs
 from fmx_store.claims import Claim
+from fmx_store.errors import BlobError
 from fmx_store.metrics import read_histories
 from fmx_store.needs import list_needed
 from fmx_store.settings import Settings
 from fmx_store.states import Role, State
-from fmx_store.tables import Artifact, Run
+from fmx_store.tables import Run
 from worker.context import Context
 from worker.orders import CollateOrder, Order, TrainMember, TrainOrder
 from worker.scratch import Scratch
+
+_log = logging.getLogger(__name__)
 
 USEFUL_THREADS = 2  # measured: the report's networks are too small to feed more
 
@@ -54,8 +58,25 @@ def _member(context: Context, claim: Claim, scratch: Scratch) -> TrainMember:
             "log": scratch.log,
             "training": claim.run.training,
             "needed": _collect(context, list_needed(context.db, claim.run), scratch),
+            "continuation": {
+                "earlier": list(_earlier(context, claim, scratch)),
+                "folder": scratch.checkpoints,
+                "seconds": context.settings.checkpoint_seconds,
+            },
         }
     )
+
+
+def _earlier(context: Context, claim: Claim, scratch: Scratch) -> Iterator[SavedCheckpoint]:
+    """What the run can go on from. Without one that can't be had, it goes further back."""
+    for stored in claim.checkpoints:
+        copy = scratch.inputs / "checkpoints" / f"epoch-{stored.epoch}.safetensors"
+        try:
+            path = _localise(context, stored.sha256, copy)
+        except (OSError, BlobError) as error:
+            _log.warning("run %s: no checkpoint of epoch %d: %s", claim.run.id, stored.epoch, error)
+        else:
+            yield SavedCheckpoint(epoch=stored.epoch, path=path, sha256=stored.sha256)
 
 
 def _device(context: Context, run: Run) -> Device:
@@ -121,7 +142,7 @@ def _collect(context: Context, runs: Sequence[Run], scratch: Scratch) -> list[Ne
                 summary=run.summary or {},
             ),
             files={
-                name: _localise(context, artifact, scratch.inputs / run.name / name)
+                name: _localise(context, artifact.sha256, scratch.inputs / run.name / name)
                 for name, artifact in artifacts[run.id].items()
             },
         )
@@ -129,12 +150,9 @@ def _collect(context: Context, runs: Sequence[Run], scratch: Scratch) -> list[Ne
     ]
 
 
-def _localise(context: Context, artifact: Artifact, copy: Path) -> Path:
-    """An artifact as a local file: the stored one, or a copy of it. Raises BlobError."""
-    path = context.blobs.get_path(artifact.sha256)
-    if path is not None:
-        return path
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    with context.blobs.open(artifact.sha256) as source, copy.open("wb") as target:
-        shutil.copyfileobj(source, target)
-    return copy
+def _localise(context: Context, sha256: str, copy: Path) -> Path:
+    """A blob as a local file: the stored one, or a copy of it.
+
+    Raises BlobError, StorageUnavailableError.
+    """
+    return context.blobs.fetch(sha256, copy)

@@ -16,9 +16,11 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from fmx_ml.sinks import EpochMetrics
 from fmx_store import claims
-from fmx_store.claims import Lease, Progress
+from fmx_store.checkpoints import StoredCheckpoint
+from fmx_store.claims import Lease
 from fmx_store.database import Database
 from fmx_store.errors import LeaseLostError
+from fmx_store.progress import Progress
 from fmx_store.states import State
 
 T = TypeVar("T")
@@ -54,13 +56,24 @@ class _News:
 
     epochs: list[EpochMetrics] = field(default_factory=list[EpochMetrics])
     phase: str | None = None
+    checkpoint: StoredCheckpoint | None = None
+    resumed_at: int | None = None
 
     def __bool__(self) -> bool:
-        return bool(self.epochs) or self.phase is not None
+        return bool(self.take(len(self.epochs)))
+
+    def take(self, room: int) -> Progress:
+        """What is to be written now, with so many epochs at most; a checkpoint after its epochs."""
+        epochs, later = tuple(self.epochs[:room]), self.epochs[room:]
+        is_early = self.checkpoint and later and later[0].epoch <= self.checkpoint.epoch
+        checkpoint = None if is_early else self.checkpoint
+        return Progress(epochs, self.phase, checkpoint, self.resumed_at)
 
     def forget(self, written: Progress) -> None:
         del self.epochs[: len(written.epochs)]
         self.phase = None if self.phase == written.phase else self.phase
+        self.checkpoint = None if self.checkpoint == written.checkpoint else self.checkpoint
+        self.resumed_at = None if self.resumed_at == written.resumed_at else self.resumed_at
 
 
 class Recorder:
@@ -104,6 +117,25 @@ class Recorder:
         with self._changed:
             if lease in self._news:
                 self._news[lease].phase = name
+                self._changed.notify_all()
+
+    def add_checkpoint(self, lease: Lease, stored: StoredCheckpoint) -> None:
+        """A stored checkpoint, whose epochs have been added, to be written soon."""
+        with self._changed:
+            if lease in self._news:
+                self._news[lease].checkpoint = stored
+                self._changed.notify_all()
+
+    def has_checkpoint(self, lease: Lease) -> bool:
+        """Whether one is still to be written."""
+        with self._changed:
+            return lease in self._news and self._news[lease].checkpoint is not None
+
+    def rewind(self, lease: Lease, epoch: int) -> None:
+        """A run goes on after an earlier epoch than what the record has; before any of its own."""
+        with self._changed:
+            if lease in self._news:
+                self._news[lease].resumed_at = epoch
                 self._changed.notify_all()
 
     def release(self, lease: Lease) -> None:
@@ -179,7 +211,7 @@ class Recorder:
             return
         if not is_due:
             states = claims.look_at(self._db, list(progress))
-        elif any(each.epochs or each.phase for each in progress.values()):
+        elif any(progress.values()):
             states = claims.record_all(self._db, progress)
         else:
             states = claims.beat_all(self._db, list(progress))
@@ -205,7 +237,7 @@ def _take_of(news: Mapping[Lease, _News]) -> dict[Lease, Progress]:
     room = MAX_EPOCHS
     progress: dict[Lease, Progress] = {}
     for lease, each in news.items():
-        progress[lease] = Progress(tuple(each.epochs[:room]), each.phase)
+        progress[lease] = each.take(room)
         room -= len(progress[lease].epochs)
     return progress
 

@@ -28,6 +28,7 @@ class Scratch:
         self.log = root / "log.txt"
         self.output = root / "output.txt"  # what a pack's process prints, beside its runs' logs
         self.artifacts = root / "artifacts"
+        self.checkpoints = root / "checkpoints"
         self.inputs = root / "inputs"
         self.temporary = root / "tmp"
 
@@ -51,7 +52,7 @@ class Scratch:
 
     def clear(self) -> None:
         """Removes what lies here, but for what the process that runs may still print to."""
-        for folder in (self.artifacts, self.inputs):
+        for folder in (self.artifacts, self.checkpoints, self.inputs):
             shutil.rmtree(folder, ignore_errors=True)
 
 

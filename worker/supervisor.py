@@ -4,6 +4,7 @@ Ends of a run, and what is written of them, each as soon as it has come:
 
     done                        succeeded, with its files (a job being cancelled: cancelled)
     failed                      failed, with the error's reason and its log
+    too much memory             failed; of a pack, a crash of each, so that they train alone next
     cancelled, time limit       the group gets SIGTERM, then SIGKILL; cancelled or failed, with log
     the worker stops            likewise; handed back to the queue
     no last message             a crash: back to the queue, or failed after too many
@@ -19,18 +20,22 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from fmx_store.claims import Claim
+from fmx_store.errors import StorageUnavailableError
 from worker.attempt import Attempt
 from worker.child import Child, FloodError
 from worker.context import Context
-from worker.endings import FULL, Crash, Ending, Halt, failure_of
+from worker.endings import FULL, Crash, Ending, Halt, HandBack, failure_of
+from worker.keeper import Keeper
 from worker.messages import Assignment, Done, Drop
-from worker.orders import write_order
+from worker.orders import Order, write_order
 from worker.preparation import make_order
 from worker.recorder import OUTAGES, Recorder, first_line, outlast
 from worker.scratch import last_words, open_scratch
 from worker.trainers import Trainers
 
 TICK_SECONDS = 0.1  # between two looks at what may end a run
+_TOO_MUCH = "the training process took more memory than a worker's may"
+
 GRACE_SECONDS = 1.5  # a worker that stops still waits so long for a database that is away
 
 _log = logging.getLogger(__name__)
@@ -45,12 +50,14 @@ def supervise(context: Context, pack: Sequence[Claim], trainers: Trainers | None
     leases = [claim.lease for claim in pack]
     recorder = Recorder(context.db, leases, context.settings.heartbeat_seconds)
     has_given_up = _patience(context.is_stopping)
-    attempts = [Attempt(context, claim, recorder, has_given_up) for claim in pack]
+    keeper = Keeper(context, recorder)
+    attempts = [Attempt(context, claim, recorder, keeper, has_given_up) for claim in pack]
     trainers = trainers or context.trainers
     recorder.start()
     try:
-        Crew(context, attempts, recorder, trainers).work(has_given_up)
+        Crew(context, attempts, recorder, keeper, trainers).work(has_given_up)
     finally:
+        keeper.stop()
         recorder.stop()
         if not context.is_stopping():
             trainers.warm_up()
@@ -64,11 +71,12 @@ class Crew:
         context: Context,
         attempts: Sequence[Attempt],
         recorder: Recorder,
+        keeper: Keeper,
         trainers: Trainers,
     ) -> None:
         """Nothing happens before `work`."""
         self._context, self._attempts = context, attempts
-        self._recorder, self._trainers = recorder, trainers
+        self._recorder, self._keeper, self._trainers = recorder, keeper, trainers
         self._first = attempts[0]
         scratch = self._first.scratch
         self._output = scratch.log if len(attempts) == 1 else scratch.output
@@ -96,8 +104,13 @@ class Crew:
         if self._first.is_over_time():
             self._end_all(Attempt.time_is_over)
             return
-        pairs = [(attempt.claim, attempt.scratch) for attempt in self._attempts]
-        order = outlast(lambda: make_order(self._context, pairs), has_given_up)
+        try:
+            order = self._make_order(has_given_up)
+        except StorageUnavailableError as error:
+            _log.warning("%s: what it needs can't be had: %s", self._first.label, error)
+            ending = HandBack() if self._context.is_stopping() else failure_of(error)
+            self._end_all(lambda _: ending)
+            return
         write_order(order, self._first.scratch.order)
         for attempt in self._attempts:
             attempt.scratch.log.touch()  # a full disk is found out here
@@ -116,6 +129,15 @@ class Crew:
             self._have_done(child)
             if self._went_well() and self._trainers.keep(child):
                 stack.pop_all()
+
+    def _make_order(self, has_given_up: Callable[[], bool]) -> Order:
+        """Waits for a record or a storage that is away."""
+        pairs = [(attempt.claim, attempt.scratch) for attempt in self._attempts]
+
+        def make() -> Order:
+            return make_order(self._context, pairs)
+
+        return self._first.storage.outlast(lambda: outlast(make, has_given_up))
 
     def _have_done(self, child: Child) -> None:
         temporary = self._first.scratch.temporary
@@ -149,6 +171,11 @@ class Crew:
                     return None
             self._recorder.check()
             self._drop_lost(child)
+            if self._is_over_memory(child):
+                child.kill()
+                if len(self._attempts) > 1:  # whose memory it was is found out when each is alone
+                    return _TOO_MUCH
+                self._halt = Halt.MEMORY_LIMIT
             self._look_for_halt(child)
             if ready is not None and not ready.is_over:
                 ready.end(ready.judge(self._halt, ""))
@@ -165,6 +192,10 @@ class Crew:
             if attempt.is_lost and not attempt.is_over:
                 attempt.lose()
                 child.instruct(Drop(place=place))
+
+    def _is_over_memory(self, child: Child) -> bool:
+        limit = self._context.settings.worker_memory_bytes
+        return limit is not None and self._halt is None and child.group_bytes() > limit
 
     def _look_for_halt(self, child: Child) -> None:
         if self._halt is not None:
@@ -183,6 +214,7 @@ class Crew:
         return Halt.WORKER_STOPS if self._context.is_stopping() else None
 
     def _end_all(self, judge: Callable[[Attempt], Ending]) -> None:
+        self._keeper.hurry()
         for attempt in self._left():
             attempt.end(judge(attempt))
 

@@ -15,6 +15,7 @@ from celery.exceptions import Reject
 from fmx_store import claims
 from fmx_store.ids import is_id
 from fmx_store.inbound import WORK_TASK
+from fmx_store.room import find_full
 from worker.context import Context, PerProcess
 from worker.devices import devices_of
 from worker.preparation import pack_size
@@ -59,6 +60,10 @@ def work_off(context: Context, slots: Slots) -> None:
     """Claims and supervises run after run, or packs, until none is due or the worker stops."""
     with slots.take() as taken:
         while taken and not context.is_stopping():
+            if (full := find_full(context.settings)) is not None:
+                # The record announces again what is due, so work goes on when there is room.
+                _log.warning("nothing is claimed, the disk is full: %s", full)
+                return
             try:
                 pack = claims.claim_pack(
                     context.db,

@@ -72,7 +72,8 @@ class Output:
 
     def _lead_to(self, targets: Sequence[int]) -> None:
         for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+            with contextlib.suppress(OSError):  # no room for a log
+                stream.flush()
         for descriptor, target in zip(_OUTPUTS, targets, strict=True):
             os.dup2(target, descriptor)
 

@@ -20,6 +20,7 @@ MAX_ORDERS = 200  # so that what leaks, in whatever library, stays small
 MAX_GROWTH_BYTES = 1024 * 1024 * 1024  # of its memory, from after its first order on
 
 _SECRETS = {"FMX_DATABASE_URL", "FMX_BROKER_URL", "FMX_STORAGE_URL"}
+_CREDENTIALS = "AWS_"  # what the names of the storage's begin with
 
 _log = logging.getLogger(__name__)
 
@@ -96,10 +97,15 @@ def _is_fit(child: Child) -> bool:
 
 
 def make_environment(settings: Settings) -> Mapping[str, str]:
-    """The trainer's environment. The addresses of the record may hold passwords: not for it."""
+    """The trainer's environment, without what opens the record or the storage."""
     return {
         "MPLCONFIGDIR": str(settings.cache_dir / "matplotlib"),
-        **{name: value for name, value in os.environ.items() if name not in _SECRETS},
+        **{name: value for name, value in os.environ.items() if not _is_secret(name)},
         "PYTHONFAULTHANDLER": "1",  # a crash in foreign code says where in the log
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def _is_secret(name: str) -> bool:
+    """Whether a variable holds credentials, or an address that may hold a password."""
+    return name in _SECRETS or name.startswith(_CREDENTIALS)

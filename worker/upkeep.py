@@ -12,7 +12,7 @@ from sqlmodel import col, exists, select
 
 from fmx_store.broker import check_broker
 from fmx_store.maintenance import Maintenance
-from fmx_store.revision import EXPECTED_REVISION, get_revision
+from fmx_store.revision import EXPECTED_REVISION, get_revision, is_behind
 from fmx_store.states import State
 from fmx_store.tables import Run
 from worker.context import Context
@@ -154,7 +154,7 @@ def _look_around(context: Context) -> None:
     """What is to be said or done once, at the start."""
     try:
         revision = get_revision(context.db)
-        if revision != EXPECTED_REVISION:
+        if is_behind(revision):
             _log.error(
                 "the database is at revision %s and this worker needs %s: "
                 "run `python -m migrations upgrade`",

@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from api.inference.schemas import InferRequest
+from api.inference.schemas import OUTPUTS, InferRequest
 from api.inference.tensors import BINARY_SIZE
 from api.json_body import JSON_TYPE
 from api.pointers import ErrorItem
@@ -20,8 +20,6 @@ from api.problems import invalid
 from fmx_ml.model_card import ModelCard
 
 VERSION = "1"  # of every model: what is trained again is another model
-LABEL = "label"
-OUTPUTS = (PROBABILITIES, LABEL)
 HEADER_LENGTH = "Inference-Header-Content-Length"
 BINARY_TYPE = "application/octet-stream"
 

@@ -1,13 +1,45 @@
 """What the Open Inference Protocol says of servers, models and tensors, as far as it is served."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
+from api.predict.sessions import INPUT, PROBABILITIES
 from api.schemas import Body
-from fmx_ml.specs import Int
+from fmx_ml.specs import IMAGE_SIDE, Int
+
+OUTPUTS = (PROBABILITIES, "label")
+DATATYPES = ("FP32", "UINT8")
+SHAPES = ([1, IMAGE_SIDE, IMAGE_SIDE], [IMAGE_SIDE, IMAGE_SIDE], [IMAGE_SIDE**2])  # of one picture
 
 Parameters = dict[str, Any]
+
+
+def _say_shapes() -> list[JsonValue]:
+    """The shapes of any number of pictures, in a schema's words."""
+    return [
+        {
+            "prefixItems": [{"type": "integer", "minimum": 1}, *({"const": n} for n in shape)],
+            "minItems": 1 + len(shape),
+            "maxItems": 1 + len(shape),
+        }
+        for shape in SHAPES
+    ]
+
+
+def _say_data() -> dict[str, JsonValue]:
+    """Pixels row by row, flat or nested as one of the shapes, in a schema's words."""
+    levels: list[JsonValue] = [{"type": "number", "minimum": 0, "maximum": 255}]
+    for _ in SHAPES[0]:
+        levels.append({"type": "array", "items": levels[-1]})
+    return {"items": {"anyOf": levels}}
+
+
+# The document alone says these: what does not fit has a plainer answer, with its own code.
+_InputName = Annotated[str, Field(json_schema_extra={"const": INPUT})]
+_OutputName = Annotated[str, Field(json_schema_extra={"enum": list(OUTPUTS)})]
+_Datatype = Annotated[str, Field(json_schema_extra={"enum": list(DATATYPES)})]
+_Shape = Annotated[list[Int], Field(json_schema_extra={"anyOf": _say_shapes()})]
 
 
 class ServerMetadata(Body):
@@ -58,13 +90,13 @@ class ModelMetadata(Body):
 class InputTensor(Body):
     """Pictures: FP32 or UINT8, 0 to 255, [N, 1, 28, 28], [N, 28, 28] or [N, 784]."""
 
-    name: str
-    shape: list[Int]
-    datatype: str
+    name: _InputName
+    shape: _Shape
+    datatype: _Datatype
     parameters: Parameters = Field(
         default={}, description="binary_data_size: the bytes that follow the JSON."
     )
-    data: list[Any] | None = Field(
+    data: Annotated[list[Any], Field(json_schema_extra=_say_data())] | None = Field(
         default=None, description="Row by row, flat or nested; absent where bytes follow."
     )
 
@@ -72,7 +104,7 @@ class InputTensor(Body):
 class AskedOutput(Body):
     """An output that the client wants."""
 
-    name: str
+    name: _OutputName
     parameters: Parameters = Field(default={}, description="binary_data: as bytes, not as JSON.")
 
 
@@ -83,7 +115,7 @@ class InferRequest(Body):
     parameters: Parameters = Field(
         default={}, description="binary_data_output: every output as bytes, if it says nothing."
     )
-    inputs: list[InputTensor]
+    inputs: Annotated[list[InputTensor], Field(json_schema_extra={"minItems": 1, "maxItems": 1})]
     outputs: list[AskedOutput] = Field(default=[], description="All, if none is named.")
 
 

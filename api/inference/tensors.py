@@ -13,18 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from api.inference.schemas import InferRequest, InputTensor
+from api.inference.schemas import DATATYPES, SHAPES, InferRequest, InputTensor
 from api.json_body import parse_json
 from api.pointers import ErrorItem, describe_invalid, join_pointer
+from api.predict.intake import most_values
 from api.predict.sessions import INPUT, Images
 from api.problems import ProblemError, invalid, refuse
 from fmx_ml.specs import IMAGE_SIDE
 
 BINARY_SIZE = "binary_data_size"
-DTYPES = {"FP32": np.dtype("<f4"), "UINT8": np.dtype("u1")}
+DTYPES: dict[str, np.dtype[Any]] = dict(
+    zip(DATATYPES, (np.dtype("<f4"), np.dtype("u1")), strict=True)
+)
 
 _SIDE = IMAGE_SIDE
-_SHAPES = ([1, _SIDE, _SIDE], [_SIDE, _SIDE], [_SIDE * _SIDE])  # of one picture
 _PLACE = "/inputs/0"
 _UNSUPPORTED = ("shared_memory_region", "classification")  # extensions that are not served
 
@@ -45,7 +47,7 @@ def parse_infer(body: bytes, header_bytes: int | None, max_depth: int, max_pictu
     if header_bytes is not None and header_bytes > len(body):
         raise bad_length(f"the body has {len(body)} bytes, fewer than its JSON should")
     header = body[:header_bytes]
-    value = parse_json(header, max_depth)
+    value = parse_json(header, max_depth, most_values(max_pictures))
     try:
         request = InferRequest.model_validate(value)
     except ValidationError as error:
@@ -97,7 +99,7 @@ def _shape(tensor: InputTensor, max_pictures: int) -> tuple[int, int, int]:
         detail = f"the datatype is none of {', '.join(DTYPES)}"
         raise _refused(f"{_PLACE}/datatype", "unknown_datatype", detail)
     num_pictures, *rest = tensor.shape or [0]
-    if rest not in _SHAPES or num_pictures < 1:
+    if rest not in SHAPES or num_pictures < 1:
         detail = "the shape is none of [N, 1, 28, 28], [N, 28, 28], [N, 784] with N from 1"
         raise _refused(f"{_PLACE}/shape", "bad_shape", detail)
     if num_pictures > max_pictures:
@@ -125,7 +127,7 @@ def _read_data(tensor: InputTensor, shape: tuple[int, ...]) -> Images:
     """The pixels in the JSON, which may be nested as the shape says, or flat."""
     data = tensor.data
     if data is None:
-        raise _refused(f"{_PLACE}/data", "missing", f"give either data or {BINARY_SIZE}")
+        raise _refused(f"{_PLACE}/data", "one_of", f"give either data or {BINARY_SIZE}")
     try:
         values = np.array(data)
     except ValueError as error:  # lists of unequal lengths

@@ -17,6 +17,7 @@ from fmx_store.database import Database
 from fmx_store.errors import BlobError, NotFoundError
 from fmx_store.settings import Settings
 from fmx_store.tables import Artifact, Model
+from fmx_store.viewers import Record
 
 KEPT_CARDS = 1024  # a few KB each
 KEPT_FILE_LISTS = 1024  # as small
@@ -38,7 +39,10 @@ class Loaded:
 
 
 class Catalogue:
-    """Reads what models left, once; files are told apart by their contents."""
+    """Reads what models left, once; files are told apart by their contents.
+
+    Whoever asks for a model's files or card has been shown the model.
+    """
 
     def __init__(
         self, db: Database, blobs: BlobStore, settings: Settings, executor: Executor
@@ -61,9 +65,9 @@ class Catalogue:
         file = self._require(model, CARD_FILE)
         return self._cards.get(file.sha256, lambda: self._read_card(file))
 
-    def load(self, model_id: str) -> Loaded:
+    def load(self, record: Record, model_id: str) -> Loaded:
         """The model, ready to answer. Raises NotFoundError, BlobError."""
-        model = models.require_model(self._db, model_id)
+        model = models.require_model(record, model_id)
         file = self._require(model, ONNX_FILE)
         batcher = self._sessions.get(file.sha256, lambda: self._open(file))
         return Loaded(model, self.card(model), batcher)

@@ -35,6 +35,7 @@ from fmx_store.settings import Settings
 from fmx_store.tables import Model
 
 PIXEL_BYTES = 16  # of a pixel in JSON: three digits, a comma, and an indentation
+SPARE_VALUES = 64 * 1024  # of a body in JSON, beside the pixels
 BRIEF_BYTES = 16 * 1024  # of a body; reading it takes less time than a thread's help
 
 
@@ -89,10 +90,16 @@ def _read_json(services: Services, model: Model, body: bytes, max_pictures: int)
     images_NHW = unpack_pixels(body, max_pictures)
     if images_NHW is not None:
         return _without_origins(images_NHW)
-    request = _parse(parse_json(body, services.settings.max_json_depth), max_pictures)
-    if request.test_rows is not None:
+    value = parse_json(body, services.settings.max_json_depth, most_values(max_pictures))
+    request = _parse(value, max_pictures)
+    if request.test_rows:
         return _read_rows(services.catalogue, model, request.test_rows)
     return _without_origins(np.array(request.images, dtype=np.uint8))
+
+
+def most_values(max_pictures: int) -> int:
+    """The values that so many pictures may have in JSON: pixels, and the lists that they are in."""
+    return max_pictures * IMAGE_SIDE * (IMAGE_SIDE + 2) + SPARE_VALUES
 
 
 def _without_origins(images_NHW: NDArray[np.uint8]) -> Batch:
@@ -104,10 +111,10 @@ def _parse(value: Any, max_pictures: int) -> PredictRequest:
         request = PredictRequest.model_validate(value)
     except ValidationError as error:
         raise invalid(describe_invalid(error, value)) from error
-    if (request.images is None) == (request.test_rows is None):
+    if bool(request.images) == bool(request.test_rows):
         raise invalid([ErrorItem("", "one_of", "give either images or test_rows")])
     for name, items in (("images", request.images), ("test_rows", request.test_rows)):
-        if items is not None and len(items) > max_pictures:
+        if len(items) > max_pictures:
             detail = f"{len(items)} are more than {max_pictures}"
             raise invalid([ErrorItem(f"/{name}", "too_long", detail)])
     return request

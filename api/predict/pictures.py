@@ -14,18 +14,25 @@ Legend of shapes: H W pixels.
 """
 
 import io
+import math
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
+from api.predict.budget import Budget
 from fmx_ml.specs import IMAGE_SIDE
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 MID_GREY = 127
 LIGHT_SHARE = 2 / 3  # of the border
+MOST_AT_ONCE = 2  # of the largest pictures; a WebP's takes 20 bytes a pixel while it is decoded
+MAX_CHUNKS = 8192  # of a PNG; writers put 8 KB or more of pixels into one
+MAX_SEGMENTS = 1024  # of a JPEG, 64 KB at most each
+MAX_FULL_SCANS = 16  # of a JPEG of the most pixels; a progressive one has about ten
 DRAFT_SIDE = 8 * IMAGE_SIDE  # a JPEG is decoded no finer than this needs
 
 _TURNS = {
@@ -37,7 +44,11 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }  # EXIF orientation: what puts the picture upright
+_PNG_SIGNATURE, _JPEG_SIGNATURE, _SCAN = b"\x89PNG\r\n\x1a\n", b"\xff\xd8", b"\xff\xda"
+_BARE_MARKERS = {0x00, 0x01, *range(0xD0, 0xD9), 0xFF}  # of a JPEG, without a length after them
 _SIDES_SWAPPED = 5  # from this orientation on
+
+_DECODING = Budget()
 
 # The limit is the server's own, checked before decoding; Pillow's would warn below it.
 Image.MAX_IMAGE_PIXELS = None
@@ -68,13 +79,14 @@ def read_picture(content: bytes, max_pixels: int) -> Picture:
     """The picture in a file. Raises PictureError."""
     if not content:
         raise PictureError("empty_file", "the file is empty")
-    opened = _open(content, max_pixels)
-    orientation = _orientation(opened)
-    width, height = opened.size
-    try:
-        grey = _to_grey(opened)
-    except Exception as error:
-        raise PictureError("broken_picture", "the picture is damaged or cut off") from error
+    # Pillow makes room for a WebP when it opens it, and for the others when it decodes them.
+    room = MOST_AT_ONCE * max_pixels
+    with _DECODING.take(math.prod(_webp_size(content, max_pixels)), room):
+        opened = _open(content, max_pixels)
+        width, height = opened.size
+        with _DECODING.take(0 if opened.format == "WEBP" else width * height, room):
+            grey = _decode(opened)
+    orientation = _orientation(opened)  # not before: it loads a PNG, and hides that it is damaged
     if orientation in _TURNS:
         grey = grey.transpose(_TURNS[orientation])
     if orientation >= _SIDES_SWAPPED:
@@ -83,15 +95,23 @@ def read_picture(content: bytes, max_pixels: int) -> Picture:
     return Picture(pixels_HW, width, height, inverted)
 
 
+def _decode(opened: Image.Image) -> Image.Image:
+    try:
+        return _to_grey(opened)
+    except Exception as error:
+        raise PictureError("broken_picture", "the picture is damaged or cut off") from error
+
+
 def _open(content: bytes, max_pixels: int) -> Image.Image:
     """The picture, its header read and its pixels not yet."""
-    _refuse_pixels(_webp_size(content), max_pixels)
+    _refuse_parts(content)
     try:
         opened = Image.open(io.BytesIO(content), formats=FORMATS)
     except Exception as error:
         known = ", ".join(FORMATS)
         raise PictureError("not_a_picture", f"the file is none of {known}") from error
     _refuse_pixels(opened.size, max_pixels)
+    _refuse_scans(content, opened, max_pixels)
     # A camera's JPEG may hold further pictures (a preview, a depth map): the first one counts.
     if opened.format in {"PNG", "WEBP"} and getattr(opened, "n_frames", 1) > 1:
         raise PictureError("animated_picture", "the picture has several frames")
@@ -105,11 +125,49 @@ def _refuse_pixels(size: tuple[int, int], max_pixels: int) -> None:
         raise PictureError("too_many_pixels", detail)
 
 
-def _webp_size(content: bytes) -> tuple[int, int]:
-    """Width and height of a WebP (RFC 9649); zeros for other files.
+def _refuse_parts(content: bytes) -> None:
+    """Raises PictureError for more chunks or segments than a picture has any use for.
 
-    Pillow makes room for a WebP's whole canvas as soon as it opens the file.
+    Pillow takes some microseconds for each, and copies metadata anew with each that adds to them.
     """
+    is_png = content.startswith(_PNG_SIGNATURE)
+    walk, most = (_png_chunks, MAX_CHUNKS) if is_png else (_jpeg_segments, MAX_SEGMENTS)
+    if any(number == most for number, _ in enumerate(walk(content))):
+        raise PictureError("not_a_picture", f"the file has more than {most:,} parts")
+
+
+def _png_chunks(content: bytes) -> Iterator[int]:
+    """Where each chunk of a PNG begins: its length, name, data and checksum."""
+    place = len(_PNG_SIGNATURE)
+    while place < len(content):
+        yield place
+        place += 12 + int.from_bytes(content[place : place + 4], "big")
+
+
+def _jpeg_segments(content: bytes) -> Iterator[int]:
+    """Where each segment of a JPEG begins, up to its first scan; junk counts byte by byte."""
+    place = len(_JPEG_SIGNATURE)
+    while place < len(content) and content.startswith(_JPEG_SIGNATURE):
+        yield place
+        marker = content[place : place + 2]
+        if marker == _SCAN:
+            return
+        if marker[0] != 0xFF or marker[-1] in _BARE_MARKERS:  # noqa: PLR2004 - begins a marker
+            place += 1
+        else:
+            place += 2 + int.from_bytes(content[place + 2 : place + 4], "big")
+
+
+def _refuse_scans(content: bytes, opened: Image.Image, max_pixels: int) -> None:
+    """Raises PictureError for a JPEG whose scans take too long: each goes over all its pixels."""
+    width, height = opened.size
+    work = content.count(_SCAN) * width * height if opened.format in {"JPEG", "MPO"} else 0
+    if work > MAX_FULL_SCANS * max_pixels:
+        raise PictureError("too_many_scans", "the picture has too many scans for its size")
+
+
+def _webp_size(content: bytes, max_pixels: int) -> tuple[int, int]:
+    """Width and height of a WebP (RFC 9649); zeros for other files. Raises PictureError."""
     if content[:4] != b"RIFF" or content[8:12] != b"WEBP":
         return 0, 0
     match content[12:16]:
@@ -122,6 +180,7 @@ def _webp_size(content: bytes) -> tuple[int, int]:
         case _:
             sides = (content[26:28], content[28:30])
             width, height = (int.from_bytes(side, "little") & 0x3FFF for side in sides)
+    _refuse_pixels((width, height), max_pixels)
     return width, height
 
 
@@ -142,7 +201,8 @@ def _to_grey(opened: Image.Image) -> Image.Image:
         return _shrink(Image.fromarray((np.asarray(opened) // 257).clip(0, 255).astype(np.uint8)))
     if not opened.has_transparency_data:
         return _shrink(opened.convert("L"))
-    small = np.asarray(_shrink(opened.convert("RGBA")), dtype=np.float32)
+    coloured = opened if opened.mode == "RGBA" else opened.convert("RGBA")
+    small = np.asarray(_shrink(coloured), dtype=np.float32)
     alpha_HW = small[..., 3] / 255
     grey_HW = small[..., :3] @ np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
     is_light = (grey_HW * alpha_HW).sum() > MID_GREY * alpha_HW.sum()

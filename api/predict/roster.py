@@ -8,8 +8,13 @@ from dataclasses import dataclass
 from anyio import to_thread
 
 from api.predict.catalogue import Catalogue, Loaded
+from fmx_store.errors import NotFoundError
+from fmx_store.viewers import View, Viewer
 
 BELIEVED_SECONDS = 1.0  # so long another server's deletion may go unseen
+
+
+_Asked = tuple[Viewer, str]  # who, for which model
 
 
 @dataclass(frozen=True)
@@ -25,23 +30,29 @@ class Roster:
         """Size is how many models are kept."""
         self._catalogue, self._size = catalogue, size
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
-        self._lookups: dict[str, asyncio.Task[Loaded]] = {}
+        self._lookups: dict[_Asked, asyncio.Task[Loaded]] = {}
         self._num_deletions = 0
 
-    async def require(self, model_id: str) -> Loaded:
-        """The model, ready to answer. Raises NotFoundError, BlobError, a database's errors."""
+    async def require(self, view: View, model_id: str) -> Loaded:
+        """The model, ready to answer.
+
+        Raises NotFoundError where the view does not show it, BlobError, a database's errors.
+        """
         entry = self._entries.get(model_id)
         if entry is not None and time.monotonic() < entry.looked_at + BELIEVED_SECONDS:
+            if not view.viewer.sees(entry.loaded.model.owner):
+                raise NotFoundError("model", model_id)
             return entry.loaded
-        lookup = self._lookups.get(model_id)
+        asked = (view.viewer, model_id)
+        lookup = self._lookups.get(asked)
         if lookup is None:  # one for all who ask meanwhile
-            lookup = self._lookups[model_id] = asyncio.create_task(self._look_up(model_id))
-            lookup.add_done_callback(lambda _: self._lookups.pop(model_id, None))
+            lookup = self._lookups[asked] = asyncio.create_task(self._look_up(view, model_id))
+            lookup.add_done_callback(lambda _: self._lookups.pop(asked, None))
         return await asyncio.shield(lookup)
 
-    async def _look_up(self, model_id: str) -> Loaded:
+    async def _look_up(self, view: View, model_id: str) -> Loaded:
         looked_at, num_deletions = time.monotonic(), self._num_deletions
-        loaded = await to_thread.run_sync(self._catalogue.load, model_id)
+        loaded = await to_thread.run_sync(self._catalogue.load, view, model_id)
         if num_deletions == self._num_deletions:
             self._entries[model_id] = _Entry(loaded, looked_at)
             self._entries.move_to_end(model_id)

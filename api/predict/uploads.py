@@ -14,6 +14,7 @@ from fmx_store.settings import MEBIBYTE, Settings
 
 FORM_TYPE = "multipart/form-data"
 FIELD = "files"
+PICTURE_TYPES = ("image/png", "image/jpeg", "image/webp", "image/bmp")
 MAX_UPLOAD_BYTES = 128 * MEBIBYTE  # of all files of a request
 MAX_NAME_LENGTH = 255
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from api import examples
 from api.dependencies import AppSettings, Blobs, Db, JobId
 from api.files import archive_response, artifact_response
-from api.openapi import answer, file_answer, header, problem_responses
+from api.openapi import ANY_TYPE, answer, file_answer, header, problem_responses
 from api.paging import check_limit
 from api.queries import ArchiveQuery, ArtifactQuery, PageQuery
 from api.schemas import ArtifactPage
@@ -19,8 +19,8 @@ router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["artifacts"])
 
 _FILE_HEADERS = [
     header("Range", "One range of bytes.", "bytes=0-1023"),
-    header("If-Range", "The range only if the file has this ETag.", '"9f86…"'),
-    header("If-None-Match", "The ETag of the file you have.", '"9f86…"'),
+    header("If-Range", "The range only if the file has this ETag.", examples.ETAG),
+    header("If-None-Match", "The ETag of the file you have.", examples.ETAG),
 ]
 
 
@@ -43,8 +43,8 @@ def get_artifacts(
     summary="Download a job's files as one archive",
     response_class=Response,
     responses={
-        **file_answer(200, "application/zip", "The archive."),
-        **problem_responses(404, 422),
+        **file_answer(200, "The archive.", "application/zip"),
+        **problem_responses(404, 422, 503),
     },
 )
 def get_archive(
@@ -62,10 +62,11 @@ def get_archive(
     summary="Download a file, or a part of it",
     response_class=Response,
     responses={
-        **file_answer(200, "application/octet-stream", "The file; its type is the artifact's."),
-        206: {"description": "The range that was asked for."},
+        **file_answer(200, "The file; its type is the artifact's.", ANY_TYPE),
+        **file_answer(206, "The range that was asked for.", ANY_TYPE),
         304: {"description": "The file is as in If-None-Match."},
-        **problem_responses(404, 416, 422),
+        307: {"description": "The file, or its range, is at Location for five minutes."},
+        **problem_responses(404, 416, 422, 503),
     },
     openapi_extra={"parameters": _FILE_HEADERS},
 )

@@ -5,12 +5,11 @@ from typing import Annotated, Any
 from anyio import to_thread
 from fastapi import APIRouter, Depends, FastAPI, Path, Request, Response
 
-from api.dependencies import App, ModelId
+from api.dependencies import App, Db, ModelId
 from api.inference import examples
 from api.inference.answers import (
     BINARY_TYPE,
     HEADER_LENGTH,
-    OUTPUTS,
     VERSION,
     Encoded,
     encode_answer,
@@ -18,6 +17,7 @@ from api.inference.answers import (
 )
 from api.inference.compression import choose_coding, compress, content_coding, decompress
 from api.inference.schemas import (
+    OUTPUTS,
     InferRequest,
     InferResponse,
     Liveness,
@@ -55,8 +55,21 @@ _INFER_BODY = {
             BINARY_TYPE: {"schema": {"type": "string", "format": "binary"}},
         },
     },
-    "parameters": [header(HEADER_LENGTH, "Bytes of JSON, where bytes of tensors follow.", "166")],
+    "parameters": [
+        header(
+            HEADER_LENGTH,
+            "Bytes of JSON, where bytes of tensors follow.",
+            166,
+            {"type": "integer", "minimum": 0},
+        )
+    ],
 }
+
+
+_INFER_ANSWER = answer(
+    200, examples.RESPONSE, description="The outputs; bytes of tensors follow if so wished."
+)
+_INFER_ANSWER[200]["content"][BINARY_TYPE] = {"schema": {"type": "string", "format": "binary"}}
 
 
 async def refuse_version(version: Annotated[str, Path(description="Always 1.")]) -> None:
@@ -112,8 +125,8 @@ async def get_server_readiness(services: App) -> ServerReadiness:
     summary="Tell what a model takes and gives",
     responses={**answer(200, examples.MODEL), **problem_responses(404, 422)},
 )
-async def get_tensors(model_id: ModelId, services: App) -> ModelMetadata:
-    card = (await services.roster.require(model_id)).card
+async def get_tensors(model_id: ModelId, services: App, db: Db) -> ModelMetadata:
+    card = (await services.roster.require(db, model_id)).card
     shapes = dict(zip(OUTPUTS, ([-1, card.num_classes], [-1]), strict=True))
     types = dict(zip(OUTPUTS, ("FP32", "BYTES"), strict=True))
     taken = TensorMetadata(
@@ -137,8 +150,8 @@ async def get_tensors(model_id: ModelId, services: App) -> ModelMetadata:
         **problem_responses(404, 422),
     },
 )
-async def get_model_readiness(model_id: ModelId, services: App) -> ModelReadiness:
-    await services.roster.require(model_id)
+async def get_model_readiness(model_id: ModelId, services: App, db: Db) -> ModelReadiness:
+    await services.roster.require(db, model_id)
     return ModelReadiness(name=model_id, ready=True)
 
 
@@ -146,11 +159,11 @@ async def get_model_readiness(model_id: ModelId, services: App) -> ModelReadines
     "/infer",
     response_model=InferResponse,
     summary="Predict from tensors",
-    responses={**answer(200, examples.RESPONSE), **problem_responses(400, 404, 413, 415, 422)},
+    responses={**_INFER_ANSWER, **problem_responses(400, 404, 413, 415, 422)},
     openapi_extra=_INFER_BODY,
 )
-async def infer(model_id: ModelId, request: Request, services: App) -> Response:
-    loaded = await services.roster.require(model_id)
+async def infer(model_id: ModelId, request: Request, services: App, db: Db) -> Response:
+    loaded = await services.roster.require(db, model_id)
     parsed = await _receive(request, services)
     probabilities_NK = await loaded.batcher.predict(parsed.images_NHW)
     encoded = encode_answer(model_id, loaded.card, parsed.request, probabilities_NK)

@@ -1,9 +1,11 @@
 """Jobs: submit, list, show and wait, cancel, retry, delete; and what a job results in."""
 
+import logging
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
+from sqlalchemy.exc import SQLAlchemyError
 
 from api import examples
 from api.conditional import matches, preferred_wait
@@ -12,16 +14,19 @@ from api.json_body import JSON_TYPE
 from api.openapi import answer, header, job_request_body, problem_responses
 from api.outcomes import require_manifest, require_results
 from api.paging import check_limit
+from api.permissions import grant_of
 from api.queries import JobQuery
 from api.schemas import JobBody, JobPage, ResultsBody
 from api.shown_jobs import ShownJob, show
-from api.submissions import check_key
+from api.submissions import KEY_PATTERN, check_key
 from api.views import job_body, job_etag, job_path
-from fmx_store import artifacts, jobs
+from fmx_store import jobs
 from fmx_store.overviews import require_overview
 from fmx_store.states import ENDED, State
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+_log = logging.getLogger(__name__)
 
 _WAIT_HEADERS = [
     header("Prefer", "Wait for the job to end, or, with If-None-Match, to change.", "wait=30"),
@@ -36,19 +41,24 @@ _WAIT_HEADERS = [
     summary="Submit a job",
     responses={
         **answer(202, examples.JOB, description="Recorded; it runs when a worker is free."),
-        **problem_responses(400, 409, 413, 415, 422, 507),
+        **problem_responses(400, 409, 413, 415, 422, 429, 507),
     },
     openapi_extra=job_request_body(),
 )
 async def post_job(
     value: JobJson,
+    db: Db,
     services: App,
     idempotency_key: Annotated[
         str | None,
-        Header(alias="Idempotency-Key", description="With the same key a job is recorded once."),
+        Header(
+            alias="Idempotency-Key",
+            description="With the same key a job is recorded once.",
+            json_schema_extra={"pattern": KEY_PATTERN},
+        ),
     ] = None,
 ) -> Any:
-    accepted = await services.submissions.submit(value, check_key(idempotency_key))
+    accepted = await services.submissions.submit(value, db.viewer, check_key(idempotency_key))
     headers = {"Idempotent-Replayed": "true"} if accepted.replayed else {}
     return _accepted(accepted.job_id, accepted.shown, headers)
 
@@ -79,7 +89,7 @@ def get_jobs(db: Db, settings: AppSettings, query: Annotated[JobQuery, Query()])
 
 
 @router.get(
-    "/{job_id}",
+    "/{job_id:id}",
     response_model=JobBody,
     summary="Show a job, or wait for it",
     responses={
@@ -90,13 +100,15 @@ def get_jobs(db: Db, settings: AppSettings, query: Annotated[JobQuery, Query()])
     openapi_extra={"parameters": _WAIT_HEADERS},
 )
 async def get_job(job_id: JobId, request: Request, services: App) -> Any:
+    viewer = grant_of(request.scope).viewer
     known = request.headers.get("if-none-match")
     wait = preferred_wait(request.headers.get("prefer"), services.settings.max_wait_seconds)
     headers: dict[str, str] = {}
     if wait is not None:
+        await services.shown_jobs.require(viewer, job_id)
         await _wait_for(services, job_id, wait, known)
         headers["Preference-Applied"] = f"wait={wait}"
-    shown = await services.shown_jobs.show(job_id, known)
+    shown = await services.shown_jobs.show(viewer, job_id, known)
     headers["ETag"] = shown.etag
     if shown.content is None:
         return Response(status_code=304, headers=headers)
@@ -139,15 +151,18 @@ def retry_job(job_id: JobId, db: Db) -> Any:
 
 
 @router.delete(
-    "/{job_id}",
+    "/{job_id:id}",
     status_code=204,
     summary="Delete a job, its models and its files",
     responses={204: {"description": "Deleted."}, **problem_responses(404, 409, 422)},
 )
-def delete_job(job_id: JobId, services: App) -> None:
-    files = jobs.remove(services.db, job_id)
+def delete_job(job_id: JobId, db: Db, services: App) -> None:
+    files = jobs.remove(db, job_id)
     services.roster.forget_job(job_id)
-    artifacts.collect(services.db, services.blobs, files)
+    try:
+        services.collect(files)
+    except (OSError, SQLAlchemyError) as error:  # the job is gone; what is left of it is swept up
+        _log.warning("files of job %s, which is deleted, stay for now: %s", job_id, error)
 
 
 @router.get(

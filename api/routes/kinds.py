@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from api import examples
-from api.dependencies import App, JobJson
+from api.dependencies import AppSettings, Db, JobJson
 from api.estimates import estimate
 from api.kinds import describe_kind, list_kinds
 from api.openapi import answer, job_request_body, problem_responses
@@ -45,9 +45,9 @@ async def get_kind(kind: str) -> KindBody:
     responses={**answer(200, examples.VALIDATION), **problem_responses(400, 413, 415, 422)},
     openapi_extra=job_request_body(),
 )
-def validate_job(value: JobJson, services: App) -> ValidationBody:
-    request = check_request(value)
-    planned = plan_runs(services.db, request, services.settings.max_runs_per_job)
+def validate_job(value: JobJson, db: Db, settings: AppSettings) -> ValidationBody:
+    request = check_request(value, settings)
+    planned = plan_runs(db, request, settings.max_runs_per_job)
     return ValidationBody(
         kind=request.kind,
         preset=request.preset,
@@ -63,5 +63,5 @@ def validate_job(value: JobJson, services: App) -> ValidationBody:
             )
             for run in planned
         ],
-        estimate=estimate(services.db, request, planned),
+        estimate=estimate(db, request, planned),
     )

@@ -8,7 +8,7 @@ from anyio import to_thread
 from fastapi import APIRouter, Query, Request, Response
 
 from api import examples
-from api.dependencies import App, ModelId
+from api.dependencies import App, Db, ModelId
 from api.json_body import JSON_TYPE
 from api.model_views import model_body, model_detail
 from api.openapi import answer, predict_request_body, problem_responses
@@ -39,9 +39,9 @@ _MAPS_ANSWER[200]["content"][PNG_TYPE] = {"schema": {"type": "string", "format":
     summary="List models, newest first",
     responses={**answer(200, examples.page(examples.MODEL)), **problem_responses(422)},
 )
-def get_models(services: App, query: Annotated[ModelQuery, Query()]) -> ModelPage:
+def get_models(services: App, db: Db, query: Annotated[ModelQuery, Query()]) -> ModelPage:
     limit = check_limit(query.limit, services.settings)
-    page = models.list_models(services.db, job_id=query.job, limit=limit, cursor=query.cursor)
+    page = models.list_models(db, job_id=query.job, limit=limit, cursor=query.cursor)
     items = [model_body(services.catalogue, model) for model in page.items]
     return ModelPage(items=items, next_cursor=page.next_cursor)
 
@@ -51,8 +51,8 @@ def get_models(services: App, query: Annotated[ModelQuery, Query()]) -> ModelPag
     summary="Show a model",
     responses={**answer(200, _DETAIL), **problem_responses(404, 422)},
 )
-def get_model(model_id: ModelId, services: App) -> ModelDetail:
-    return model_detail(services.catalogue, models.require_model(services.db, model_id))
+def get_model(model_id: ModelId, services: App, db: Db) -> ModelDetail:
+    return model_detail(services.catalogue, models.require_model(db, model_id))
 
 
 @router.post(
@@ -62,8 +62,8 @@ def get_model(model_id: ModelId, services: App) -> ModelDetail:
     responses={**answer(200, examples.PREDICTIONS), **problem_responses(400, 404, 413, 415, 422)},
     openapi_extra=predict_request_body(),
 )
-async def predict(model_id: ModelId, request: Request, services: App) -> Response:
-    loaded = await services.roster.require(model_id)
+async def predict(model_id: ModelId, request: Request, services: App, db: Db) -> Response:
+    loaded = await services.roster.require(db, model_id)
     max_pictures = services.settings.max_pictures
     batch = await receive_pictures(request, services, loaded.model, max_pictures)
     predictions = await predict_pictures(loaded, batch)
@@ -82,9 +82,10 @@ async def make_feature_maps(
     model_id: ModelId,
     request: Request,
     services: App,
+    db: Db,
     query: Annotated[FeatureMapQuery, Query()],
 ) -> Response:
-    loaded = await services.roster.require(model_id)
+    loaded = await services.roster.require(db, model_id)
     layers = choose_layers(loaded.card, query.layers)
     max_pictures = services.settings.max_feature_map_pictures
     batch = await receive_pictures(request, services, loaded.model, max_pictures)

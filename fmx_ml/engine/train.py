@@ -15,13 +15,15 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from fmx_ml.engine.early_stopping import has_converged, watched_losses
 from fmx_ml.engine.evaluate import Examples
+from fmx_ml.engine.learner import Learner, find_generators, slots_of
 from fmx_ml.engine.objective import Objective
+from fmx_ml.engine.progress import Progress
 from fmx_ml.engine.seeding import derive_seed
 from fmx_ml.engine.stop import StopCheck
 from fmx_ml.errors import DivergedError
 from fmx_ml.sinks import EpochMetrics, Sink
 from fmx_ml.specs import OptimiserSpec
-from fmx_ml.trainings import AutoencoderTraining, CnnTraining, MlpTraining
+from fmx_ml.trainings import AutoencoderTraining, CnnTraining, MlpTraining, training_hash
 
 Weights = dict[str, Tensor]
 FitTraining = CnnTraining | AutoencoderTraining | MlpTraining
@@ -68,13 +70,17 @@ def fit(
 ) -> Fit:
     """Trains the model in place until a loss has converged or max_epochs have run.
 
+    It goes on from the newest checkpoint that the sink has, to the bits of a training that was
+    never interrupted.
+
     Args:
         model: the network, on the examples' device.
         objective: what is minimised.
         train: what is learnt from.
         val: what is measured on after each epoch.
         training: seed, optimiser, batch size, epochs, early stopping, schedule.
-        sink: told of each epoch; asked between steps, every quarter of a second, whether to stop.
+        sink: told of each epoch, after which the training can be gone on with; asked between steps,
+            every quarter of a second, whether to stop.
         is_hopeless: asked before each further epoch whether the history is reason to end.
         may_diverge: whether divergence ends the training like convergence does.
 
@@ -82,16 +88,16 @@ def fit(
         DivergedError: a loss is no longer finite.
         StoppedError: the sink wants an end.
     """
-    began = time.perf_counter()
     order = torch.Generator().manual_seed(derive_seed(training.seed, "order"))
     optimiser = make_optimiser(training.optimiser, model)
     schedule = make_schedule(training, optimiser, len(train))
+    generators = find_generators(model, train, order)
+    learner = Learner(model, optimiser, schedule, slots_of(training.optimiser), generators)
+    progress = Progress(training_hash(training), objective.best_on)
+    progress.resume(learner, sink, num_steps=math.ceil(len(train) / training.batch_size))
     check_stop = StopCheck(sink)
-    rule = training.early_stopping
-    history: list[EpochMetrics] = []
-    best_epoch, best_weights, last_weights, best_loss = 0, {}, {}, math.inf
-    ending: Ending = "max_epochs"
-    for epoch in range(1, training.max_epochs + 1):
+    while (ending := find_ending(progress.history, training, is_hopeless)) is None:
+        epoch = len(progress.history) + 1
         started = time.perf_counter()
         rows_N = torch.randperm(len(train), generator=order).to(train.device)
         batches = rows_N.split(training.batch_size)
@@ -113,20 +119,31 @@ def fit(
             val_accuracy=val_accuracy,
             seconds=time.perf_counter() - started,
         )
-        history.append(metrics)
         sink.epoch(metrics)
-        last_weights = copy_weights(model)
-        loss = val_loss if objective.best_on == "val_loss" else train_loss
-        if loss < best_loss:
-            best_epoch, best_weights, best_loss = epoch, last_weights, loss
-        if rule and has_converged(watched_losses(history, rule, training.batch_size), rule):
-            ending = "converged"
-            break
-        if epoch < training.max_epochs and is_hopeless(history):
-            ending = "pruned"
-            break
-    seconds = time.perf_counter() - began
-    return Fit(history, best_epoch, best_weights, last_weights, ending, seconds)
+        progress.note(metrics, copy_weights(model))
+        sink.checkpoint(epoch, progress.checkpoint(learner).write)
+    return Fit(
+        history=progress.history,
+        best_epoch=progress.best_epoch,
+        best_weights=dict(progress.best_weights),
+        last_weights=dict(progress.last_weights),
+        ending=ending,
+        seconds=progress.seconds,
+    )
+
+
+def find_ending(
+    history: Sequence[EpochMetrics],
+    training: FitTraining,
+    is_hopeless: Callable[[Sequence[EpochMetrics]], bool] = never,
+) -> Ending | None:
+    """What ends a training after its last epoch, if anything does."""
+    rule = training.early_stopping
+    if rule and has_converged(watched_losses(history, rule, training.batch_size), rule):
+        return "converged"
+    if len(history) == training.max_epochs:
+        return "max_epochs"
+    return "pruned" if history and is_hopeless(history) else None
 
 
 def train_epoch(

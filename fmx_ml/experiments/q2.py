@@ -90,10 +90,18 @@ class Q2Spec(CommonSpec):
         if self.search is not None and len(self.seeds) > 1:
             raise misfit("seeds", "a search takes one seed: it draws its trials from it")
         if self.grid is not None:
-            num_runs = (self.grid.count() or 0) * len(self.seeds)
+            num_runs = self.count_runs()
             if num_runs > MAX_TRIALS:
                 raise misfit("grid", f"the grid makes {num_runs} runs, {MAX_TRIALS} at most")
         return self
+
+    def count_runs(self) -> int:
+        """The runs of a job, counted and not built."""
+        if self.search is not None:
+            return self.search.num_trials
+        if self.grid is not None:
+            return (self.grid.count() or 0) * len(self.seeds)
+        return len(self.models or ()) * len(self.seeds)
 
     def configurations(self) -> tuple[CnnConfiguration, ...]:
         """What is compared; a search's configurations are not known before it runs."""
@@ -258,4 +266,5 @@ QUESTION = Question(
     quick={"max_epochs": 3, "fraction_percent": 20},
     plan=plan,
     collate=collate,
+    fewest=Q2Spec.count_runs,
 )

@@ -288,4 +288,5 @@ QUESTION = Question(
     plan=plan,
     collate=collate,
     references=find_references,
+    fewest=Q4Spec.count_fewest,
 )

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from fmx_ml.specs import (
+    DISTINCT,
     MAX_BATCH_SIZE,
     AutoencoderSpec,
     BatchSize,
@@ -46,6 +47,7 @@ def _check_chain(structure: Structure) -> Structure:
     return structure
 
 
+_Distinct = Field(min_length=1, json_schema_extra=DISTINCT)
 ChainedStructure = Annotated[Structure, AfterValidator(_check_chain)]
 
 
@@ -63,7 +65,7 @@ class AutoencoderConfiguration(Frozen):
 class AutoencoderGrid(Frozen):
     """The autoencoders that are compared: every structure, batch size and learning rate."""
 
-    structures: Annotated[tuple[ChainedStructure, ...], Field(min_length=1)] = (
+    structures: Annotated[tuple[ChainedStructure, ...], _Distinct] = (
         ((784, 128), (128, 32), (32, 10)),
         REPORT_STRUCTURE,
         ((784, 256), (256, 128), (128, 32), (32, 10)),
@@ -71,10 +73,10 @@ class AutoencoderGrid(Frozen):
         ((784, 512), (512, 256), (256, 128), (128, 64), (64, 32), (32, 10)),
     )
     batch_sizes: Annotated[
-        tuple[Annotated[Int, Field(ge=1, le=MAX_BATCH_SIZE)], ...], Field(min_length=1)
+        tuple[Annotated[Int, Field(ge=1, le=MAX_BATCH_SIZE)], ...], _Distinct
     ] = (16, 32, 128, 256, 512)
     learning_rates: Annotated[
-        tuple[Annotated[Number, Field(gt=0)], ...], Field(min_length=1)
+        tuple[Annotated[Number, Field(gt=0)], ...], _Distinct
     ] = (0.1, 0.01, 0.001)  # fmt: skip
 
     @model_validator(mode="after")
@@ -164,6 +166,7 @@ class Q4Spec(CommonSpec):
         min_length=1,
         max_length=100,
         description="Shares of the training pictures, rising.",
+        json_schema_extra=DISTINCT,
     )
     final: FinalSpec | None = Field(default=FinalSpec(), description="Table 4; null leaves it out.")
 
@@ -181,10 +184,14 @@ class Q4Spec(CommonSpec):
 
     def count_runs(self) -> int:
         """The runs of a job at most: an encoder that is one of the grid's is counted twice."""
+        return len(self.seeds) + self.count_fewest()
+
+    def count_fewest(self) -> int:
+        """The runs of a job at least: those without an encoder of their own."""
         sweeps = 2 * len(self.fractions)
         own = 1 + sweeps if self.own is not None else 0
         finals = 2 if self.final is not None else 0
-        return len(self.seeds) * (self.grid.count() + 1 + sweeps + own + finals)
+        return len(self.seeds) * (self.grid.count() + sweeps + own + finals)
 
 
 def _require_same_layers(

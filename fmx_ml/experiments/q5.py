@@ -19,6 +19,7 @@ from fmx_ml.questions import (
 )
 from fmx_ml.results import RunOutcome
 from fmx_ml.specs import (
+    DISTINCT,
     CnnConfiguration,
     CnnSpec,
     CommonSpec,
@@ -94,6 +95,7 @@ class Q5Spec(CommonSpec):
         min_length=1,
         max_length=ALL_PICTURES,
         description="Shares of fm1's training pictures, rising.",
+        json_schema_extra=DISTINCT,
     )
     starts: tuple[Start, ...] = Field(
         default=("random", "frozen", "fine_tune"),
@@ -101,6 +103,7 @@ class Q5Spec(CommonSpec):
         max_length=3,
         description="random: drawn by chance; frozen: transferred, the last layer learns; "
         "fine_tune: transferred, all layers learn.",
+        json_schema_extra=DISTINCT,
     )
     final_percent: Percent = Field(
         default=90, description="The share whose accuracies stand beside section 5.5's."
@@ -117,6 +120,13 @@ class Q5Spec(CommonSpec):
         if len(set(self.starts)) != len(self.starts):
             raise misfit("starts", "the same start is given twice")
         return self
+
+    def count_fewest(self) -> int:
+        """The runs of a job, but for one that is taken from another."""
+        twice = "random" in self.starts and ALL_PICTURES in self.fractions
+        return len(self.seeds) * (
+            len(WHOLES) + len(self.fractions) * len(self.starts) - (1 if twice else 0)
+        )
 
 
 @dataclass(frozen=True)
@@ -373,4 +383,5 @@ QUESTION = Question(
     plan=plan,
     collate=collate,
     references=find_references,
+    fewest=Q5Spec.count_fewest,
 )

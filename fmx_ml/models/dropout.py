@@ -8,20 +8,20 @@ class Dropout(nn.Module):
     """Drops a share of its inputs while training and scales the others up (Srivastava, 2014)."""
 
     def __init__(self, share: float) -> None:
-        """The generator is given by `seed`."""
+        """The generator is given by `seed`; without a share there is nothing to draw."""
         super().__init__()
         self.share = share
-        self._generator: torch.Generator | None = None
+        self.generator: torch.Generator | None = None
 
     def seed(self, seed: int, device: torch.device) -> None:
         """What is dropped from now on follows from the seed, and from the device's kind."""
-        self._generator = torch.Generator(device).manual_seed(seed)
+        self.generator = torch.Generator(device).manual_seed(seed)
 
     def forward(self, x: Tensor) -> Tensor:
         """Of the same shape. Raises RuntimeError while training without a seed."""
         if not self.training or not self.share:
             return x
-        if self._generator is None:
+        if self.generator is None:
             raise RuntimeError("dropout was not given a seed")
-        kept = torch.empty_like(x).bernoulli_(1 - self.share, generator=self._generator)
+        kept = torch.empty_like(x).bernoulli_(1 - self.share, generator=self.generator)
         return x * kept / (1 - self.share)

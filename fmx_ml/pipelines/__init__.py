@@ -13,7 +13,7 @@ from fmx_ml.engine.device import (
     resolve_device,
 )
 from fmx_ml.engine.kernel.library import Engine
-from fmx_ml.packs import pack_key
+from fmx_ml.packs import is_frozen, pack_key
 from fmx_ml.pipelines.autoencoder import train_autoencoder
 from fmx_ml.pipelines.cnn import train_cnn
 from fmx_ml.pipelines.conclusions import Ended
@@ -128,11 +128,16 @@ def _train_group(
             train_members(members, sources, chosen, ended)
 
 
+def _trains_in_packs(training: Training, device: torch.device) -> bool:
+    """On a GPU, where the steps of a pack are launched as a whole; on a CPU last layers."""
+    return device.type == "cuda" or is_frozen(training)
+
+
 def _train(
     member: Member, sources: DataSources, device: torch.device, engine: Engine
 ) -> dict[str, Any]:
-    """One member; on a GPU as a pack of one, whose steps are launched as a whole."""
-    if device.type == "cuda" and pack_key(member.training) is not None:
+    """One member: as a pack of one where packs train best, so that company changes no bit."""
+    if pack_key(member.training) is not None and _trains_in_packs(member.training, device):
         outcomes: list[dict[str, Any] | Exception] = []
         train_members([member], sources, device, lambda _, outcome: outcomes.append(outcome))
         if isinstance(outcomes[0], Exception):

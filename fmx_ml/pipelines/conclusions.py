@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -11,7 +11,7 @@ from typing import Any, Self
 import torch
 
 from fmx_ml.engine.device import memory_errors
-from fmx_ml.sinks import EpochMetrics, Sink
+from fmx_ml.sinks import EpochMetrics, SavedCheckpoint, Sink
 
 Ended = Callable[[int, dict[str, Any] | Exception], None]
 
@@ -97,3 +97,14 @@ class _GuardedSink:
     def should_stop(self) -> bool:
         with self._lock:
             return self._sink.should_stop()
+
+    def checkpoints(self) -> Sequence[SavedCheckpoint]:
+        return self._sink.checkpoints()
+
+    def resumed(self, epoch: int) -> None:
+        with self._lock:
+            self._sink.resumed(epoch)
+
+    def checkpoint(self, epoch: int, write: Callable[[Path], None]) -> None:
+        with self._lock:
+            self._sink.checkpoint(epoch, write)

@@ -171,11 +171,15 @@ def _rebuild(
 
 
 def _make_median_rule(trial: "optuna.Trial") -> Callable[[Sequence[EpochMetrics]], bool]:
+    num_reported = 0
+
     def is_hopeless(history: Sequence[EpochMetrics]) -> bool:
-        last = history[-1]
-        if last.val_loss is None:
-            return False
-        trial.report(last.val_loss, last.epoch)
-        return trial.should_prune()
+        nonlocal num_reported
+        # Several at once where the training goes on after the epochs of an earlier attempt.
+        for metrics in history[num_reported:]:
+            if metrics.val_loss is not None:
+                trial.report(metrics.val_loss, metrics.epoch)
+        num_reported = len(history)
+        return history[-1].val_loss is not None and trial.should_prune()
 
     return is_hopeless

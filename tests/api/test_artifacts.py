@@ -87,7 +87,7 @@ def test_a_file_comes_whole_and_safe(shared: Service, job_id: str) -> None:
         ("seed-0/model.json", "application/json", True),
         ("seed-0/history.csv", "text/csv; charset=utf-8", True),
         ("figure-1-loss.svg", "image/svg+xml", False),
-        ("page.html", "text/html", False),
+        ("page.html", "application/octet-stream", False),
         ("seed-0/big.bin", "application/octet-stream", False),
     ],
 )

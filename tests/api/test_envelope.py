@@ -216,7 +216,7 @@ def test_a_request_that_breaks_off_is_no_failure_of_the_server(
 
 def test_a_full_disk_is_507_until_there_is_room(service: Service) -> None:
     """SQLite's own error, where its file may not grow."""
-    engine = service.app.state.services.db.engine
+    engine = service.app.state.services._db.engine
 
     def limit(connection: sqlite3.Connection, _record: object) -> None:
         connection.execute("PRAGMA max_page_count = 1")  # that is: no more than there are
@@ -234,7 +234,7 @@ def test_a_full_disk_is_507_until_there_is_room(service: Service) -> None:
 
 def test_a_database_that_is_busy_is_503(service: Service) -> None:
     """Another program holds the write lock for longer than a request may wait."""
-    engine = service.app.state.services.db.engine
+    engine = service.app.state.services._db.engine
 
     def hurry(connection: sqlite3.Connection, _record: object) -> None:
         connection.execute("PRAGMA busy_timeout = 50")

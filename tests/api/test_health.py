@@ -14,9 +14,10 @@ from services import Column, Server, free_port, run_redis
 from sqlalchemy import text
 
 from fmx_ml.engine.kernel.library import foresee
+from fmx_store.revision import EARLIER_REVISIONS
 from fmx_store.settings import Settings
 
-CHECKS = {"database", "broker", "storage", "migrations"}
+CHECKS = {"database", "broker", "storage", "migrations", "disk"}
 
 
 def readiness(service: Service, status_code: int, status: str) -> dict[str, bool]:
@@ -42,9 +43,19 @@ def test_the_engine_of_its_workers(service: Service) -> None:
     assert answer["engine"] == foresee(service.settings.worker_engine)
 
 
-def test_tables_of_another_revision(service: Service) -> None:
+def set_revision(service: Service, revision: str) -> None:
     with service.db.engine.begin() as connection:
-        connection.execute(text("UPDATE fmx_alembic_version SET version_num = 'x'"))
+        statement = text("UPDATE fmx_alembic_version SET version_num = :revision")
+        connection.execute(statement, {"revision": revision})
+
+
+def test_tables_of_a_later_revision_have_all_that_is_needed(service: Service) -> None:
+    set_revision(service, "of_a_later_release")
+    assert readiness(service, 200, "ok") == dict.fromkeys(CHECKS, True)
+
+
+def test_tables_of_an_earlier_revision(service: Service) -> None:
+    set_revision(service, min(EARLIER_REVISIONS))
     assert readiness(service, 503, "unavailable") == {
         **dict.fromkeys(CHECKS, True),
         "migrations": False,
@@ -102,6 +113,7 @@ def test_a_database_that_was_never_there(broken_column: Service) -> None:
         "broker": True,
         "storage": True,
         "migrations": False,
+        "disk": True,
     }
     for method, path in (
         ("GET", "/v1/jobs"),

@@ -237,7 +237,7 @@ def test_a_wait_does_not_outlive_the_database(
         raise OperationalError("SELECT", {}, ConnectionError("gone"))
 
     job_id = service.submit()["id"]
-    timer = threading.Timer(0.5, monkeypatch.setattr, [shown_jobs, "read_versions", fail])
+    timer = threading.Timer(0.5, monkeypatch.setattr, [shown_jobs, "read_owned_versions", fail])
     timer.start()
     answer, seconds = wait(service, job_id, "wait=20")
     timer.join()

@@ -12,6 +12,8 @@ from pydantic import BaseModel
 from api import schemas
 from api.inference import schemas as inference_schemas
 from api.main import create_app
+from api.openapi import KEY_SCHEME
+from api.permissions import OPEN_PATHS, PERMISSIONS
 from api.predict import schemas as predict_schemas
 from api.problems import TABLE
 from fmx_store.settings import Settings
@@ -227,3 +229,18 @@ def test_validating_tells_what_a_job_would_be(service: Service) -> None:
     request["spec"] = {"model": {"conv_layers": 1}}
     body = service.client.post("/v1/jobs/validate", json=request).json()
     assert body["estimate"]["seconds_at_most"] is None
+
+
+@pytest.mark.parametrize(("path", "method", "operation"), OPERATIONS, ids=IDS)
+def test_every_operation_says_which_scope_it_needs(
+    path: str, method: str, operation: dict[str, Any]
+) -> None:
+    name = operation["operationId"].partition("_v1_")[0].partition("_v2")[0]
+    name = name.removesuffix(f"_{path.strip('/')}_{method}")
+    scope = PERMISSIONS[name].scope
+    needed: list[dict[str, list[str]]] = [{KEY_SCHEME: [] if scope is None else [str(scope)]}]
+    if path in OPEN_PATHS:
+        needed.append({})
+    assert operation["security"] == needed
+    assert {"401", "403", "429"} <= operation["responses"].keys()
+    assert DOCUMENT["components"]["securitySchemes"][KEY_SCHEME]["scheme"] == "bearer"

@@ -70,7 +70,9 @@ def test_it_listens_when_it_says_so(embedded_column: Column) -> None:
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
         assert process.stdout is not None
-        assert process.stdout.read() == ""
+        assert process.stdout.read() == (
+            "keys are off: whoever reaches this address may do everything\n"
+        )
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

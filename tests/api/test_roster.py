@@ -12,6 +12,7 @@ from sqlalchemy import Connection, event
 
 from api.predict import roster as module
 from fmx_store import jobs
+from fmx_store.viewers import EVERYONE, Record
 
 
 @contextmanager
@@ -22,7 +23,7 @@ def counted_reads(service: Service) -> Generator[list[str]]:
     def note(_connection: Connection, _cursor: object, statement: str, *_: object) -> None:
         statements.append(statement)
 
-    engine = service.app.state.services.db.engine
+    engine = service.app.state.services._db.engine
     event.listen(engine, "before_cursor_execute", note)
     try:
         yield statements
@@ -51,10 +52,11 @@ def test_the_record_is_asked_once_a_second(service: Service, made: ModelFiles) -
 def test_those_who_ask_together_share_a_lookup(service: Service, made: ModelFiles) -> None:
     _, path = make_model(service, made)
     model_id = path.split("/")[3]
-    kept = service.app.state.services.roster
+    services = service.app.state.services
+    view = services.view(EVERYONE)
 
     async def ask() -> None:
-        both = await asyncio.gather(*(kept.require(model_id) for _ in range(8)))
+        both = await asyncio.gather(*(services.roster.require(view, model_id) for _ in range(8)))
         assert len({id(loaded) for loaded in both}) == 1
 
     with counted_reads(service) as statements:
@@ -84,8 +86,8 @@ def test_a_lookup_that_a_deletion_overtakes_is_not_kept(
     services = service.app.state.services
     load = services.catalogue.load
 
-    def load_and_lose(model_id: str) -> object:
-        loaded = load(model_id)
+    def load_and_lose(record: Record, model_id: str) -> object:
+        loaded = load(record, model_id)
         jobs.remove(service.db, job_id)
         services.roster.forget_job(job_id)
         return loaded

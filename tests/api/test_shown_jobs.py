@@ -21,7 +21,7 @@ def test_a_job_that_the_client_has_costs_its_version_alone(column_service: Servi
     service = column_service
     path = service.submit()["links"]["self"]
     known = {"If-None-Match": service.client.get(path).headers["etag"]}
-    with statements(service.app.state.services.db) as told:
+    with statements(service.app.state.services._db) as told:
         answer = service.client.get(path, headers=known)
     assert (answer.status_code, answer.content) == (304, b"")
     [query] = [s for s in read(told) if "FROM job" in s]
@@ -33,7 +33,7 @@ def test_a_body_is_read_once_for_each_version(column_service: Service) -> None:
     service = column_service
     path = service.submit()["links"]["self"]
     first = service.client.get(path)
-    with statements(service.app.state.services.db) as told:
+    with statements(service.app.state.services._db) as told:
         again = service.client.get(path)
     assert again.content == first.content
     assert not [statement for statement in told if "spec" in statement]

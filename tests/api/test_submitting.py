@@ -154,7 +154,7 @@ def test_a_key_in_flight_is_a_conflict(service: Service) -> None:
         session.exec(select(Job.id)).all()
         first = threading.Thread(target=post)
         first.start()
-        wait_until(lambda: "k" in service.app.state.services.submissions._in_flight, 5)
+        wait_until(lambda: (None, "k") in service.app.state.services.submissions._in_flight, 5)
         answer = httpx.post(f"{service.server.url}/v1/jobs", json={"kind": "q1"}, headers=headers)
         problem(answer, 409, "in_flight")
         assert answer.headers["retry-after"] == "1"

@@ -1,106 +1,94 @@
 """Holds docker-compose.yml, the images and the settings against each other.
 
-No container engine is needed: what is checked is that every variable, command, port, path, extra
-and service that one file names exists where it should.
+No container engine is needed: what is checked is that every variable, command, port, path, volume
+and service that one file names exists where it should, and that every container is confined.
 """
 
 import importlib.util
 import re
-import shlex
-import tomllib
-from fnmatch import fnmatch
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 import yaml
+from deploy_files import (
+    DEPLOY,
+    KNOWN,
+    ROOT,
+    copied,
+    dockerfile_of,
+    image_environment,
+    instructions,
+    read_settings,
+)
 
-from fmx_store.blobs import FolderStore, open_store
 from fmx_store.settings import Settings
 
-ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, Any] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if "build" in service}
-DOCKERFILES = sorted((ROOT / "deploy").glob("*.Dockerfile"))
-PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-EXTRAS: dict[str, list[str]] = PYPROJECT["project"]["optional-dependencies"]
+ENGINES: dict[str, str] = COMPOSE["x-engines"]
+ONE_SHOT = {"bucket", "migrate"}
+SECRETS = {
+    line.partition("=")[0]
+    for line in (DEPLOY / "env.example").read_text().splitlines()
+    if line and not line.startswith("#")
+}
 
-
-def instructions(dockerfile: Path) -> list[tuple[str, str]]:
-    """Each instruction of an image and its arguments, continued lines joined."""
-    text = dockerfile.read_text().replace("\\\n", " ")
-    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    return [tuple(line.split(None, 1)) for line in lines]  # type: ignore[misc]
-
-
-def image_environment(dockerfile: Path) -> dict[str, str]:
-    words = [
-        word for name, rest in instructions(dockerfile) if name == "ENV" for word in rest.split()
-    ]
-    return dict(word.split("=", 1) for word in words)
-
-
-def dockerfile_of(service: dict[str, Any]) -> Path:
-    return ROOT / service["build"]["dockerfile"]
+every_service = pytest.mark.parametrize("name", SERVICES)
+every_one_of_ours = pytest.mark.parametrize("name", OURS)
 
 
 def environment_of(service: dict[str, Any]) -> dict[str, str]:
     """What a container of ours sees: the image's variables, then the service's."""
-    given = {key: str(value) for key, value in service["environment"].items()}
-    return {**image_environment(dockerfile_of(service)), **given}
+    given = {key: filled_in(str(value)) for key, value in service["environment"].items()}
+    return {**image_environment(dockerfile_of(service["image"])), **given}
 
 
-def with_defaults(text: str) -> str:
-    """Text with `${NAME:-default}` replaced, as compose does where NAME is unset."""
-    return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)
+def filled_in(text: str) -> str:
+    """Text with its variables replaced, as compose does: a default, or what .env says."""
+    text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)
+    return re.sub(r"\$\{(\w+):\?[^}]*\}", r"value-of-\1", text)
 
 
 def settings_of(service: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Settings:
-    for key, value in environment_of(service).items():
-        if key.startswith("FMX_"):
-            monkeypatch.setenv(key, with_defaults(value))
-    return Settings()
-
-
-def requirements(extra: str) -> set[str]:
-    """The packages an extra brings, through the extras it names."""
-    names: set[str] = set()
-    for requirement in EXTRAS[extra]:
-        if inner := re.fullmatch(r"fmx\[([\w,]+)\]", requirement):
-            for name in inner[1].split(","):
-                names |= requirements(name)
-        else:
-            names.add(re.match(r"[\w-]+", requirement)[0])  # type: ignore[index]
-    return names
+    return read_settings(environment_of(service), monkeypatch)
 
 
 def test_the_services_of_the_right_column_are_there() -> None:
-    assert set(SERVICES) == {"postgres", "redis", "migrate", "api", "worker", "worker-gpu"}
+    engines = {"postgres", "redis", "bucket", "storage"}
+    assert set(SERVICES) == {*engines, "migrate", "api", "worker", "worker-gpu"}
     assert SERVICES["worker-gpu"]["profiles"] == ["gpu"]
     assert all("profiles" not in SERVICES[name] for name in set(SERVICES) - {"worker-gpu"})
 
 
-@pytest.mark.parametrize("name", OURS)
+@every_one_of_ours
 def test_variables_are_settings(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    known = {f"FMX_{field.upper()}" for field in Settings.model_fields}
-    used = {key for key in environment_of(OURS[name]) if key.startswith("FMX_")}
-    assert used <= known
+    assert {key for key in environment_of(OURS[name]) if key.startswith("FMX_")} <= KNOWN
     settings = settings_of(OURS[name], monkeypatch)
     assert settings.database.startswith("postgresql+psycopg://")
     assert settings.broker_url.startswith("redis://")
+    assert settings.storage_url.startswith("s3://")
 
 
-def test_interpolated_variables_are_settings_or_the_password() -> None:
-    known = {f"FMX_{field.upper()}" for field in Settings.model_fields} | {"FMX_POSTGRES_PASSWORD"}
+def test_what_is_interpolated_is_a_secret_without_a_default_or_the_port() -> None:
     text = (ROOT / "docker-compose.yml").read_text()
-    assert set(re.findall(r"\$\{(\w+)", text)) <= known
+    found = re.findall(r"\$\{(\w+)(:[?-])", text)
+    assert {name for name, how in found if how == ":?"} == SECRETS
+    assert {name for name, how in found if how == ":-"} == {"FMX_PORT"}
+    assert len(found) == text.count("${")
 
 
-@pytest.mark.parametrize("name", OURS)
+def test_secrets_are_in_no_file_that_is_kept() -> None:
+    example = (DEPLOY / "env.example").read_text()
+    assert all(f"\n{name}=\n" in example for name in SECRETS), "the example has no values"
+    assert "/.env" in (ROOT / ".gitignore").read_text().splitlines()
+
+
+@every_one_of_ours
 def test_commands_are_modules_of_the_project(name: str) -> None:
-    dockerfile = dockerfile_of(OURS[name])
+    dockerfile = dockerfile_of(OURS[name]["image"])
+    assert (ROOT / OURS[name]["build"]["dockerfile"]) == dockerfile
     default = next(rest for instruction, rest in instructions(dockerfile) if instruction == "CMD")
     command = OURS[name].get("command") or yaml.safe_load(default)
     assert command[:2] == ["python", "-m"]
@@ -109,24 +97,34 @@ def test_commands_are_modules_of_the_project(name: str) -> None:
 
 
 def test_urls_name_services_and_their_credentials() -> None:
-    engines = COMPOSE["x-engines"]
-    database = urlsplit(with_defaults(engines["FMX_DATABASE_URL"]))
+    database = urlsplit(filled_in(ENGINES["FMX_DATABASE_URL"]))
     postgres = SERVICES[database.hostname or ""]["environment"]
     assert (database.username, database.path.strip("/")) == (
         postgres["POSTGRES_USER"],
         postgres["POSTGRES_DB"],
     )
-    assert database.password == with_defaults(postgres["POSTGRES_PASSWORD"])
-    assert urlsplit(engines["FMX_BROKER_URL"]).hostname in SERVICES
+    assert database.password == filled_in(postgres["POSTGRES_PASSWORD"])
+    assert urlsplit(ENGINES["FMX_BROKER_URL"]).hostname in SERVICES
 
 
-@pytest.mark.parametrize("name", ["api", "worker", "worker-gpu"])
-def test_storage_is_a_shared_volume(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = settings_of(OURS[name], monkeypatch)
-    folder = urlsplit(settings.storage_url).path
-    assert f"artifacts:{folder}" in OURS[name]["volumes"]
-    monkeypatch.setattr(FolderStore, "__init__", lambda _self, path: setattr(_self, "folder", path))
-    assert str(open_store(settings).folder) == folder  # type: ignore[attr-defined]
+def test_the_store_is_a_service_with_the_bucket_and_the_credentials() -> None:
+    endpoint = urlsplit(ENGINES["FMX_STORAGE_ENDPOINT"])
+    store = SERVICES[endpoint.hostname or ""]
+    assert f":{endpoint.port}" in store["command"]
+    given = store["environment"]
+    assert given["ROOT_ACCESS_KEY"] == ENGINES["AWS_ACCESS_KEY_ID"]
+    assert given["ROOT_SECRET_KEY"] == ENGINES["AWS_SECRET_ACCESS_KEY"]
+    folder = store["command"][-1]
+    bucket = urlsplit(ENGINES["FMX_STORAGE_URL"]).netloc
+    (made,) = SERVICES["bucket"]["command"]
+    assert f"mkdir -p {folder}/{bucket} " in made
+    assert store["volumes"] == SERVICES["bucket"]["volumes"] == [f"objects:{folder}"]
+    assert f"chown {store['user']} {folder} {folder}/{bucket}" in made
+
+
+def test_clients_are_not_sent_to_a_store_that_they_do_not_reach() -> None:
+    assert "ports" not in SERVICES["storage"]
+    assert ENGINES["FMX_STORAGE_REDIRECTS"] == "never"
 
 
 def test_volumes_are_declared_and_used() -> None:
@@ -137,11 +135,29 @@ def test_volumes_are_declared_and_used() -> None:
 def test_the_port_is_the_same_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     api = OURS["api"]
     port = settings_of(api, monkeypatch).port
-    lines = dict(instructions(dockerfile_of(api)))
+    lines = dict(instructions(dockerfile_of(api["image"])))
     assert lines["EXPOSE"] == str(port)
     assert f"http://127.0.0.1:{port}/readyz" in lines["HEALTHCHECK"]
-    published = with_defaults(api["ports"][0]).split(":")
+    published = filled_in(api["ports"][0]).split(":")
     assert published == ["127.0.0.1", str(Settings.model_fields["port"].default), str(port)]
+
+
+def test_only_the_server_is_reached_from_outside() -> None:
+    assert [name for name, service in SERVICES.items() if "ports" in service] == ["api"]
+    assert all(port.startswith("127.0.0.1:") for port in SERVICES["api"]["ports"])
+    outside = {
+        name for name, s in SERVICES.items() if set(s.get("networks", ["default"])) - {"inside"}
+    }
+    assert outside - {"bucket"} == {"api"}
+    assert COMPOSE["networks"]["inside"]["internal"] is True
+    assert SERVICES["bucket"]["network_mode"] == "none"
+
+
+def test_keys_are_required_of_whoever_reaches_the_server() -> None:
+    """It binds to every address, which makes keys required unless somebody says otherwise."""
+    assert environment_of(OURS["api"])["FMX_HOST"] == "0.0.0.0"  # noqa: S104 - in its container
+    assert "FMX_KEYS" not in (ROOT / "docker-compose.yml").read_text()
+    assert all("FMX_KEYS" not in image_environment(path) for path in DEPLOY.glob("*.Dockerfile"))
 
 
 def test_nothing_starts_before_what_it_needs() -> None:
@@ -152,52 +168,72 @@ def test_nothing_starts_before_what_it_needs() -> None:
                 assert "healthcheck" in SERVICES[needed], needed
             else:
                 assert how["condition"] == "service_completed_successfully"
+                assert needed in ONE_SHOT
                 assert SERVICES[needed]["restart"] == "on-failure"
     for name in ("api", "worker", "worker-gpu"):
-        assert set(SERVICES[name]["depends_on"]) == {"migrate", "postgres", "redis"}
+        assert set(SERVICES[name]["depends_on"]) == {"migrate", "postgres", "redis", "storage"}
 
 
-def copied(dockerfile: Path) -> list[str]:
-    """What an image copies in, without the destinations."""
-    lines = [rest for name, rest in instructions(dockerfile) if name == "COPY"]
-    return [source for rest in lines for source in shlex.split(rest)[:-1]]
+@every_service
+def test_every_container_is_confined(name: str) -> None:
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service.get("cap_add", []) == (["CHOWN"] if name == "bucket" else [])
+    assert not {"privileged", "pid", "ipc", "devices", "userns_mode"} & set(service)
+    assert re.fullmatch(r"\d+[mg]", service["mem_limit"])
+    assert service["pids_limit"] > 0
+    assert service["restart"] == ("on-failure" if name in ONE_SHOT else "unless-stopped")
+    assert service["logging"]["options"].keys() == {"max-size", "max-file"}
 
 
-@pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)
-def test_images_copy_what_exists_and_is_sent(dockerfile: Path) -> None:
-    sent = [
-        line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line[:1] == "!"
-    ]
-    for source in copied(dockerfile):
-        assert (ROOT / source).exists(), source
-        assert any(fnmatch(source, pattern) for pattern in sent), source
-    packages = {
-        p.removesuffix("*") for p in PYPROJECT["tool"]["setuptools"]["packages"]["find"]["include"]
+@every_service
+def test_no_container_is_root_but_the_one_that_gives_a_folder_away(name: str) -> None:
+    service = SERVICES[name]
+    if name in OURS:
+        assert "user" not in service, "the image's"
+    else:
+        assert (service["user"].split(":")[0] == "0") is (name == "bucket")
+
+
+@every_service
+def test_what_is_written_goes_to_volumes_and_memory(name: str) -> None:
+    """The root is read-only: a data folder that is neither would fail at the first write."""
+    service = SERVICES[name]
+    writable = {mount.split(":")[1] for mount in service.get("volumes", [])}
+    writable |= {mount.split(":")[0] for mount in service.get("tmpfs", [])}
+    if name in OURS:
+        assert {environment_of(service)["FMX_DATA_DIR"], "/tmp"} <= writable  # noqa: S108 - theirs
+    assert all(mount.endswith(":mode=1777") for mount in service.get("tmpfs", []))
+
+
+def test_redis_keeps_what_it_has_taken_and_evicts_nothing() -> None:
+    command = SERVICES["redis"]["command"]
+    options = dict(zip(command[1::2], command[2::2], strict=True))
+    assert options["--appendonly"] == "yes"
+    assert options["--maxmemory-policy"] == "noeviction"
+    assert megabytes(options["--maxmemory"]) * 2 < megabytes(SERVICES["redis"]["mem_limit"])
+
+
+def megabytes(text: str) -> int:
+    number, unit = re.fullmatch(r"(\d+)(mb?|g)", text).groups()  # type: ignore[union-attr]
+    return int(number) * (1024 if unit == "g" else 1)
+
+
+def test_who_is_asked_for_its_health() -> None:
+    """Not the workers: an outage that they outlast must not end their trainings."""
+    in_image = {
+        name
+        for name, s in OURS.items()
+        if "HEALTHCHECK" in dict(instructions(dockerfile_of(s["image"])))
     }
-    assert packages <= set(copied(dockerfile))
+    asked = {name for name, service in SERVICES.items() if "healthcheck" in service} | in_image
+    assert asked - ONE_SHOT == {"postgres", "redis", "storage", "api"}
 
 
-@pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)
-def test_images_are_pinned_and_not_root(dockerfile: Path) -> None:
-    lines = instructions(dockerfile)
-    install = next(rest for name, rest in lines if name == "RUN" and "pip install" in rest)
-    assert "--constraint constraints.txt" in install
-    assert re.search(r'"\.\[(\w+)\]"', install)[1] in EXTRAS  # type: ignore[index]
-    names = [name for name, _ in lines]
-    assert dict(lines)["USER"] == "fmx"
-    assert names.index("USER") > names.index("RUN")
-
-
-def test_the_server_is_installed_without_torch_and_the_worker_with_it() -> None:
-    assert not {"torch", "torchvision", "matplotlib"} & requirements("api")
-    assert {"torch", "torchvision", "matplotlib", "celery"} <= requirements("worker")
-    assert not {"fastapi", "uvicorn"} & requirements("worker")
-
-
-def test_every_requirement_is_pinned() -> None:
-    lines = (ROOT / "constraints.txt").read_text().splitlines()
-    pinned = {re.split("==", line)[0].lower().replace("_", "-") for line in lines}
-    direct = {re.match(r"[\w-]+", r)[0] for r in PYPROJECT["project"]["dependencies"]}  # type: ignore[index]
-    wanted = direct | requirements("dev")
-    assert {name.lower() for name in wanted} <= pinned
-    assert all(re.fullmatch(r"[\w.-]+==[\w.+]+", line) for line in lines)
+@pytest.mark.parametrize("name", ["worker", "worker-gpu"])
+def test_a_worker_has_time_to_hand_its_run_back(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FMX_STOP_SECONDS", raising=False)
+    assert int(SERVICES[name]["stop_grace_period"].removesuffix("s")) > 3 * Settings().stop_seconds
+    assert SERVICES[name]["init"] is True

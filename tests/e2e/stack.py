@@ -24,10 +24,12 @@ STOP_SECONDS = 20.0
 class Process:
     """A process of the project in a session of its own, and the lines it has printed so far."""
 
-    def __init__(self, command: Sequence[str], environment: dict[str, str]) -> None:
-        """Starts it."""
+    def __init__(
+        self, command: Sequence[str], environment: dict[str, str], place: Sequence[str] = ()
+    ) -> None:
+        """Starts it; `place` is a command that starts it elsewhere, on a host of its own."""
         self.popen = subprocess.Popen(
-            [sys.executable, "-m", *command],
+            [*place, sys.executable, "-m", *command],
             cwd=ROOT,
             env={**environment, "PYTHONUNBUFFERED": "1"},
             stdout=subprocess.PIPE,
@@ -77,9 +79,11 @@ class Process:
 
 
 @contextmanager
-def running(command: Sequence[str], environment: dict[str, str]) -> Generator[Process]:
+def running(
+    command: Sequence[str], environment: dict[str, str], place: Sequence[str] = ()
+) -> Generator[Process]:
     """A process for a while; nothing of it is left afterwards."""
-    process = Process(command, environment)
+    process = Process(command, environment, place)
     try:
         yield process
     finally:

@@ -16,6 +16,7 @@ from fmx_ml.trainings import PlannedRun
 from fmx_store import claims, jobs
 from fmx_store.claims import Claim, Failure, Lease, Success
 from fmx_store.database import Database
+from fmx_store.history import check_history
 from fmx_store.overviews import Version, read_versions
 from fmx_store.states import Reason, State
 from fmx_store.tables import Event, Job, Run
@@ -85,6 +86,12 @@ def states_of(db: Database, job_id: str) -> dict[str, State]:
 def run_named(db: Database, job_id: str, name: str) -> Run:
     """One run of a job, its collation too."""
     return next(run for run in jobs.list_runs(db, job_id) if run.name == name)
+
+
+def check_record(db: Database) -> None:
+    """Nothing contradicts what has happened."""
+    found = check_history(db)
+    assert not found, "\n".join(map(str, found))
 
 
 def dump(db: Database) -> dict[str, list[dict[str, Any]]]:

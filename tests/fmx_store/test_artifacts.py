@@ -6,8 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from history import check_record
-from record_kit import CRASHES, add_all, claim, submit, together
+from record_kit import CRASHES, add_all, check_record, claim, submit, together
 from sqlmodel import col, select, update
 
 from fmx_store import artifacts, claims, jobs
@@ -289,7 +288,7 @@ def test_a_blob_that_is_being_collected_is_stored_again(
         ("m.onnx", "application/octet-stream"),
         ("m.safetensors", "application/octet-stream"),
         ("none", "application/octet-stream"),
-        ("page.html", "text/html"),
+        ("page.html", "application/octet-stream"),
     ],
 )
 def test_media_types_go_by_the_ending(path: str, media_type: str) -> None:

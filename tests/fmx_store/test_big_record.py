@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from record_kit import CPU, request
-from sqlalchemy import event, func, select
+from sqlalchemy import event, func, select, update
 
 from benchmarks.big_record import COMMON, RARE, RARITY, WAITING, BigRecord, fill
 from fmx_store import artifacts, claims, jobs, metrics, models
@@ -16,7 +16,8 @@ from fmx_store.overviews import read_overviews, read_versions
 from fmx_store.pages import encode_cursor
 from fmx_store.settings import Settings
 from fmx_store.states import State
-from fmx_store.tables import Job, Metric, Model, Run, table_of
+from fmx_store.tables import Job, JobTag, Metric, Model, Run, table_of
+from fmx_store.viewers import Record, View, Viewer
 
 NUM_JOBS = 2 * RARITY
 NUM_METRICS = 20_000
@@ -88,6 +89,58 @@ def test_sqlite_goes_by_an_index_for_what_is_asked_often(
     db.close()
 
 
+def test_lists_of_one_owner_go_by_an_index(sqlite_template: Path, tmp_path: Path) -> None:
+    """Whatever the filter, of however many jobs the others have."""
+    shutil.copyfile(sqlite_template, tmp_path / "fmx.sqlite3")
+    db = Database(Settings(data_dir=tmp_path).database)
+    big = fill(db, NUM_JOBS, NUM_METRICS)
+    give_out(db, "ada", "bob")
+    ada = View(db, Viewer("ada", sees_all=False))
+    middle = encode_cursor(str(NUM_JOBS // 2).zfill(len(big.job_id)))
+    asked: dict[str, tuple[Callable[[], object], str]] = {
+        "list": (lambda: jobs.list_jobs(ada), "ix_job_owner_id"),
+        "next page": (lambda: jobs.list_jobs(ada, cursor=middle), "ix_job_owner_id"),
+        "kind": (lambda: jobs.list_jobs(ada, kind="q1"), "ix_job_owner_kind_id"),
+        "state": (lambda: jobs.list_jobs(ada, state=State.QUEUED), "ix_job_owner_state_id"),
+        "kind and state": (
+            lambda: jobs.list_jobs(ada, kind="q1", state=State.QUEUED),
+            "ix_job_owner_kind_state_id",
+        ),
+        "tag": (lambda: jobs.list_jobs(ada, tag=COMMON, cursor=middle), "ix_job_tag_owner"),
+        "models": (lambda: models.list_models(ada), "ix_model_owner_id"),
+    }
+    for name, (do, index) in asked.items():
+        statement, parameters = told_to(db, do)[0]
+        steps = steps_of(db, statement, parameters)
+        assert any(index in step for step in steps), (name, steps)
+        assert not any("TEMP B-TREE" in step for step in steps), (name, steps)
+    db.close()
+
+
+def give_out(db: Database, *owners: str) -> None:
+    """Gives the jobs to owners in turn, and their models with them."""
+    with db.write() as session:
+        connection = session.connection()
+        for number, owner in enumerate(owners):
+            ids = [str(n).zfill(26) for n in range(1 + number, NUM_JOBS + 1, len(owners))]
+            for chunk in (ids[i : i + 500] for i in range(0, len(ids), 500)):
+                for of in (table_of(Job).c.id, table_of(JobTag).c.job_id, table_of(Model).c.job_id):
+                    connection.execute(update(of.table).where(of.in_(chunk)).values(owner=owner))
+
+
+def test_owners_share_a_big_record(db: Database, big: BigRecord) -> None:
+    del big
+    give_out(db, "ada", "bob")
+    ada = View(db, Viewer("ada", sees_all=False))
+    odd = [str(n).zfill(26) for n in range(NUM_JOBS - 1, 0, -2)]
+    assert list_all(ada) == odd == list_all(ada, tag=COMMON) == list_all(ada, kind="q1")
+    queued = list_all(db, state=State.QUEUED)
+    assert list_all(ada, state=State.QUEUED) == [i for i in queued if i in set(odd)]
+    assert list_all(View(db, Viewer("cyd", sees_all=False))) == []
+    assert list_all(View(db, Viewer(None, sees_all=False))) == [], "a stranger is no owner"
+    assert list_all(View(db, Viewer("root", sees_all=True))) == list_all(db)
+
+
 def test_lists_of_a_big_record_are_right(db: Database, big: BigRecord) -> None:
     """Each filter, page by page, against the rows themselves."""
     with db.look() as connection:
@@ -106,7 +159,7 @@ def test_lists_of_a_big_record_are_right(db: Database, big: BigRecord) -> None:
     assert list_all(db, tag="none") == list_all(db, kind="q2", tag=COMMON) == []
 
 
-def list_all(db: Database, **filters: Any) -> list[str]:
+def list_all(db: Record, **filters: Any) -> list[str]:
     """The ids of all jobs that match, page by page."""
     found: list[str] = []
     cursor: str | None = None

@@ -7,10 +7,10 @@ from multiprocessing import get_context
 from typing import Any
 
 import pytest
-from history import check_record
 from record_kit import (
     CPU,
     CRASHES,
+    check_record,
     claim,
     submit,
     together,

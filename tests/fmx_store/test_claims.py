@@ -3,12 +3,12 @@
 from typing import Any
 
 import pytest
-from history import check_record
 from record_kit import (
     CPU,
     CRASHES,
     FAILED,
     add_all,
+    check_record,
     claim,
     epoch,
     lease_of,
@@ -24,6 +24,7 @@ from fmx_store import claims, jobs, metrics
 from fmx_store.claims import Failure, Heartbeat, Lease, StagedFile, Success
 from fmx_store.database import Database, Ring
 from fmx_store.errors import LeaseLostError, NotFoundError
+from fmx_store.progress import MAX_PHASE
 from fmx_store.states import Reason, State
 from fmx_store.tables import Artifact, Blob, Event, Model, Run, now
 
@@ -76,7 +77,7 @@ def test_names_that_are_too_long_are_cut(db: Database) -> None:
     claimed = claim(db, "w" * 500)
     claims.record_progress(db, claimed.lease, phase="p" * 500)
     stored = jobs.require_run(db, claimed.run.id)
-    assert (stored.worker, stored.phase) == ("w" * claims.MAX_WORKER, "p" * claims.MAX_PHASE)
+    assert (stored.worker, stored.phase) == ("w" * claims.MAX_WORKER, "p" * MAX_PHASE)
 
 
 def test_beats_count_up_and_carry_the_cancel(db: Database) -> None:
@@ -143,7 +144,7 @@ def test_a_success_leaves_summary_files_and_a_model(db: Database) -> None:
     claimed = claim(db)
     add_all(db, [Blob(sha256=SHA, size_bytes=3)])
     claims.record_progress(db, claimed.lease, [epoch(1), epoch(2)])
-    file = StagedFile("seed/model.json", SHA, 3, "application/json")
+    file = StagedFile(f"{claimed.run.name}/model.onnx", SHA, 3, "application/octet-stream")
     success = Success({"test_accuracy": 0.98, "val_accuracy": 0.99}, [file], model=True)
     assert claims.finish(db, claimed.lease, success) is State.SUCCEEDED
     run = jobs.require_run(db, claimed.run.id)

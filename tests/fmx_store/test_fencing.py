@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from history import check_record
-from record_kit import CRASHES, FAILED, add_all, claim, dump, epoch, submit
+from record_kit import CRASHES, FAILED, add_all, check_record, claim, dump, epoch, submit
 
 from fmx_store import artifacts, claims, jobs
 from fmx_store.blobs import FolderStore

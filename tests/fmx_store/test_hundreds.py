@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from history import check_record
 from record_kit import (
     FAILED,
     add_all,
+    check_record,
     claim,
     epoch,
     finish_all,

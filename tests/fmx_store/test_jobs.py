@@ -4,10 +4,10 @@ import base64
 import threading
 
 import pytest
-from history import check_record
 from record_kit import (
     CPU,
     FAILED,
+    check_record,
     claim,
     dump,
     events_of,

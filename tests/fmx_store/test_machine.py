@@ -4,18 +4,19 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from history import check_record
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
-from record_kit import CPU, CRASHES, FAILED, epoch, run_named, states_of, submit_plan
+from record_kit import CPU, CRASHES, FAILED, add_all, check_record, epoch, states_of, submit_plan
 
 from fmx_store import claims, jobs
-from fmx_store.claims import Heartbeat, Lease, Success
+from fmx_store.claims import Heartbeat, Lease, StagedFile, Success
 from fmx_store.database import Database
 from fmx_store.errors import ConflictError, LeaseLostError
 from fmx_store.states import ENDED, State
+from fmx_store.tables import Blob, Run
 
+SHA = "cd" * 32
 NEEDS = {"a": (), "b": ("a",), "c": ("b",), "d": ()}
 
 
@@ -28,6 +29,7 @@ class OneJob(RuleBasedStateMachine):
         self.job_id = submit_plan(db, NEEDS).id
         self.leases: list[Lease] = []
         self.held: set[Lease] = set()
+        self.num_epochs: dict[Lease, int] = {}
         self.version = 0
         self.is_cancelled = False
 
@@ -64,10 +66,14 @@ class OneJob(RuleBasedStateMachine):
             self.leases.append(claimed.lease)
             self.held.add(claimed.lease)
 
-    @rule(number=st.integers(0, 9), first=st.integers(1, 20))
-    def progress(self, number: int, first: int) -> None:
-        epochs = [epoch(first), epoch(first + 1)]
-        self.write(number, lambda lease: claims.record_progress(self.db, lease, epochs), ends=False)
+    @rule(number=st.integers(0, 9), repeats=st.integers(0, 2))
+    def progress(self, number: int, repeats: int) -> None:
+        def report(lease: Lease) -> State:
+            first = max(1, self.num_epochs.get(lease, 0) + 1 - repeats)
+            self.num_epochs[lease] = first + 1
+            return claims.record_progress(self.db, lease, [epoch(first), epoch(first + 1)])
+
+        self.write(number, report, ends=False)
 
     @rule(number=st.integers(0, 9))
     def beat(self, number: int) -> None:
@@ -75,11 +81,11 @@ class OneJob(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 9), model=st.booleans())
     def succeed(self, number: int, model: bool) -> None:
-        collation = run_named(self.db, self.job_id, "collation").id
-
         def finish(lease: Lease) -> State:
-            leaves_model = model and lease.run_id != collation
-            success = Success({"val_accuracy": 0.5}, model=leaves_model, results={"tables": []})
+            name = run_of(self.db, lease).name
+            leaves_model = model and name != "collation"
+            files = [StagedFile(f"{name}/model.onnx", SHA, 3, "x/y")] if leaves_model else []
+            success = Success({"val_accuracy": 0.5}, files, leaves_model, {"tables": []})
             return claims.finish(self.db, lease, success)
 
         self.write(number, finish, ends=True)
@@ -147,7 +153,13 @@ class OneJob(RuleBasedStateMachine):
         jobs.remove(self.db, self.job_id)
 
 
+def run_of(db: Database, lease: Lease) -> Run:
+    return next(run for run in jobs.list_runs(db, lease.job_id) if run.id == lease.run_id)
+
+
 def test_one_job_under_any_order_of_events(db: Database) -> None:
+    add_all(db, [Blob(sha256=SHA, size_bytes=3)])
+
     class Machine(OneJob):
         def __init__(self) -> None:
             super().__init__(db)

@@ -3,12 +3,13 @@
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from record_kit import CRASHES, claim, run_named, submit, submit_plan, together
-from sqlmodel import col, update
+from sqlmodel import col, select, update
 
 from fmx_store import artifacts, claims, jobs, maintenance
 from fmx_store.blobs import FolderStore, digest
@@ -112,6 +113,20 @@ def test_a_reaper_that_stood_still_begins_anew(db: Database, reaper: Reaper, clo
     assert look_for(2, reaper, clock, db, nothing) == 1
 
 
+def test_a_pause_of_almost_a_lease_leaves_time_for_a_heartbeat(
+    db: Database, reaper: Reaper, clock: Clock
+) -> None:
+    """A machine froze, with a reaper and a worker whose last beat was seen just before."""
+    submit(db)
+    lease = claim(db).lease
+    reaper.look(db)
+    assert look_for(2, reaper, clock, db, nothing) == 0
+    clock.at += LEASE - 1.5
+    assert reaper.look(db) == 0
+    claims.beat(db, lease)
+    assert look_for(LEASE - 1, reaper, clock, db, nothing) == 0
+
+
 @pytest.mark.parametrize("fails", ["active", "take_back"])
 def test_no_run_pays_for_an_outage(
     db: Database, reaper: Reaper, clock: Clock, monkeypatch: pytest.MonkeyPatch, fails: str
@@ -131,6 +146,66 @@ def test_no_run_pays_for_an_outage(
             reaper.look(db)
     assert look_for(LEASE - 1, reaper, clock, db, nothing) == 0
     assert look_for(2, reaper, clock, db, nothing) == 1
+
+
+@pytest.mark.parametrize("seconds", [0.9 * LEASE, 1.9 * LEASE])
+def test_nothing_is_known_while_the_database_can_only_be_read(
+    db: Database,
+    reaper: Reaper,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: float,
+) -> None:
+    """Heartbeats fail for a while, which ends just before a lease does, or the second."""
+    submit(db)
+    lease = claim(db).lease
+    reaper.look(db)
+
+    def fail(*_: object) -> None:
+        raise ConnectionError("the database can only be read")
+
+    with monkeypatch.context() as patched:
+        for name in ("take_back", "try_writing"):
+            patched.setattr(claims, name, fail)
+        for second in range(1, round(seconds) + 1):
+            clock.at += 1
+            with pytest.raises(ConnectionError) if second >= LEASE / 2 else nullcontext():
+                assert reaper.look(db) == 0
+    assert look_for(2, reaper, clock, db, nothing) == 0
+    claims.beat(db, lease)
+    assert look_for(LEASE - 1, reaper, clock, db, nothing) == 0
+    assert look_for(2, reaper, clock, db, nothing) == 1
+
+
+def test_what_holds_up_heartbeats_for_long_is_no_silence(
+    db: Database, reaper: Reaper, clock: Clock
+) -> None:
+    """Another process writes to SQLite, which has one writer; or has locked PostgreSQL's rows."""
+    submit(db)
+    lease = claim(db).lease
+    reaper.look(db)
+    assert look_for(LEASE / 2, reaper, clock, db, nothing) == 0
+    locked, looked = threading.Event(), threading.Event()
+
+    def write_for_long() -> None:
+        other = Database(db.url)
+        with other.write() as session:
+            session.exec(select(Run).with_for_update()).all()
+            locked.set()
+            assert not looked.wait(0.5), "the reaper waits"
+            clock.at += LEASE / 2
+        other.close()
+
+    def look() -> int:
+        locked.wait()
+        taken = reaper.look(db)
+        looked.set()
+        return taken
+
+    assert together(write_for_long, look) == [None, 0]
+    assert look_for(1, reaper, clock, db, nothing) == 0
+    claims.beat(db, lease)
+    assert look_for(LEASE - 1, reaper, clock, db, nothing) == 0
 
 
 def test_the_third_silence_fails_the_run(db: Database, reaper: Reaper, clock: Clock) -> None:

@@ -4,8 +4,7 @@ import random
 from collections.abc import Mapping, Sequence
 
 import pytest
-from history import check_record
-from record_kit import FAILED, claim, finish_all, run_named, states_of, submit_plan
+from record_kit import FAILED, check_record, claim, finish_all, run_named, states_of, submit_plan
 from sqlmodel import select
 
 from fmx_ml.requests import parse_request, plan

@@ -5,9 +5,9 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from history import check_record
 from record_kit import (
     FAILED,
+    check_record,
     claim,
     dump,
     epoch,
@@ -47,7 +47,7 @@ def train(db: Database, blobs: FolderStore, folder: Path, **values: Any) -> Run:
     claims.record_progress(db, claimed.lease, [epoch(1), epoch(2)])
     path = folder / claimed.run.id
     path.write_text(f"weights of {claimed.run.id}")
-    files = {f"{claimed.run.name}/model.safetensors": path}
+    files = {f"{claimed.run.name}/model.onnx": path}
     staged = artifacts.stage(db, blobs, claimed.lease, files)
     claims.finish(db, claimed.lease, Success({"test_accuracy": 0.25}, staged, model=True))
     finish_all(db, job.id)
@@ -69,7 +69,7 @@ def test_a_named_run_is_taken_over_whether_or_not_reuse_is_asked_for(
     [model] = models.list_models(db, job_id=job.id).items
     assert (model.run_id, model.run_name, model.kind) == (taken.id, TAKEN, "q5")
     [file] = artifacts.list_artifacts(db, job.id)
-    assert file.path == f"{TAKEN}/model.safetensors"
+    assert file.path == f"{TAKEN}/model.onnx"
     # What needs it is due at once.
     transferred = run_named(db, job.id, "frozen-050-seed-0")
     assert transferred.waiting_for == 0
@@ -85,7 +85,7 @@ def test_what_was_taken_over_outlives_its_source(
     job = jobs.submit(db, transfer_from(source.id), 10).job
     artifacts.collect(db, blobs, jobs.remove(db, source.job_id))
     taken = run_named(db, job.id, TAKEN)
-    file = artifacts.artifacts_of_run(db, taken.id)["model.safetensors"]
+    file = artifacts.artifacts_of_run(db, taken.id)["model.onnx"]
     with blobs.open(file.sha256) as opened:
         assert opened.read() == f"weights of {source.id}".encode()
     again = jobs.submit(db, transfer_from(taken.id), 10).job

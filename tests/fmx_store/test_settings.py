@@ -17,6 +17,12 @@ VALUES = {
     "database_url": "postgresql://u:p@host/fmx",
     "broker_url": "redis://host:6379/1",
     "storage_url": "file:///srv/blobs",
+    "storage_endpoint": "http://minio:9000",
+    "storage_public_endpoint": "https://files.example.org",
+    "storage_region": "eu-north-1",
+    "storage_redirects": "never",
+    "storage_patience_seconds": "30",
+    "storage_cache_bytes": "1000",
     "dataset_dir": "/srv/data",
     "dataset_download": "false",
     "dataset_timeout_seconds": "1.5",
@@ -31,7 +37,15 @@ VALUES = {
     "dispatch_seconds": "7",
     "publish_timeout_seconds": "1",
     "stop_seconds": "2",
+    "checkpoint_seconds": "7",
     "max_crashes": "5",
+    "event_days": "3",
+    "max_connections": "50",
+    "max_head_bytes": "2048",
+    "head_seconds": "1",
+    "body_seconds": "2",
+    "answer_seconds": "3",
+    "keep_alive_seconds": "4",
     "max_body_bytes": "1000",
     "max_json_depth": "16",
     "max_runs_per_job": "10",
@@ -45,6 +59,24 @@ VALUES = {
     "max_waiting_pictures": "99",
     "max_loaded_models": "4",
     "predict_threads": "2",
+    "keys": "required",
+    "trust_network": "true",
+    "rate_requests_per_second": "100",
+    "rate_submits_per_minute": "50",
+    "rate_predicts_per_second": "0",
+    "rate_bad_keys_per_minute": "5",
+    "worker_memory_bytes": "1000000000",
+    "max_name_length": "20",
+    "max_tags": "3",
+    "max_epochs": "100",
+    "max_batch_size": "200",
+    "max_time_limit_seconds": "3600",
+    "default_time_limit_seconds": "600",
+    "max_queued_runs": "1000",
+    "max_queued_runs_per_owner": "100",
+    "max_stored_bytes": "1000000",
+    "max_stored_bytes_per_owner": "10000",
+    "min_free_bytes": "1000",
 }
 
 
@@ -101,6 +133,9 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> N
         ("max_page", "0"),
         ("max_wait_seconds", "-1"),
         ("dataset_download", "perhaps"),
+        ("storage_redirects", "always"),
+        ("storage_patience_seconds", "-1"),
+        ("storage_cache_bytes", "-1"),
     ],
 )
 def test_what_is_out_of_bounds_is_refused(
@@ -125,7 +160,14 @@ def test_what_is_out_of_bounds_is_refused(
         ("broker_url", "amqp://u:secret@host"),
         ("broker_url", "memory://secret"),
         ("broker_url", "host:6379/secret"),
-        ("storage_url", "s3://secret/bucket"),
+        ("storage_url", "s3://u:secret@bucket/prefix"),
+        ("storage_url", "s3:///secret"),
+        ("storage_url", "gs://secret/prefix"),
+        ("storage_endpoint", "secret:9000"),
+        ("storage_endpoint", "ftp://secret"),
+        ("storage_endpoint", "http://u:secret@host"),
+        ("storage_endpoint", "http://host:secret"),
+        ("storage_public_endpoint", "https://h/?key=secret"),
         ("storage_url", "file://host/secret"),
         ("storage_url", "file://"),
         ("storage_url", "file:///"),
@@ -157,6 +199,20 @@ def test_the_database_is_named_with_its_driver(given: str, used: str) -> None:
 @pytest.mark.parametrize("url", ["redis://h:6379/0", "rediss://u:p@h/0", "redis+socket:///run/r"])
 def test_brokers_that_are_served(url: str) -> None:
     assert Settings(broker_url=url).broker_url == url
+
+
+@pytest.mark.parametrize(
+    ("url", "bucket"),
+    [
+        ("s3://fmx", ("fmx", "")),
+        ("s3://fmx/", ("fmx", "")),
+        ("s3://my.bucket-1/a/b%20c/", ("my.bucket-1", "a/b c/")),
+        ("file:///srv/blobs", None),
+        ("", None),
+    ],
+)
+def test_the_storage_is_a_bucket_or_a_folder(url: str, bucket: tuple[str, str] | None) -> None:
+    assert Settings(storage_url=url).storage_bucket == bucket
 
 
 @pytest.mark.parametrize("name", ["plain", "with space", "what?", "100%25", "a#b", "ü"])

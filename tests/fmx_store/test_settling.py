@@ -4,8 +4,17 @@ import itertools
 from collections.abc import Callable
 
 import pytest
-from history import check_record
-from record_kit import CPU, FAILED, claim, finish_all, run_named, states_of, submit, submit_plan
+from record_kit import (
+    CPU,
+    FAILED,
+    check_record,
+    claim,
+    finish_all,
+    run_named,
+    states_of,
+    submit,
+    submit_plan,
+)
 
 from fmx_store import claims, jobs
 from fmx_store.claims import Failure, Success

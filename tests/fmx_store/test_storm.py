@@ -7,8 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from history import check_record
-from record_kit import CPU, FAILED, epoch, submit, submit_plan, together
+from record_kit import CPU, FAILED, check_record, epoch, submit, submit_plan, together
 from sqlmodel import select
 
 from fmx_store import artifacts, claims, jobs, maintenance
@@ -16,6 +15,7 @@ from fmx_store.blobs import FolderStore
 from fmx_store.claims import Claim, Success
 from fmx_store.database import Database
 from fmx_store.errors import ConflictError, LeaseLostError, NotFoundError
+from fmx_store.history import check_history
 from fmx_store.states import ENDED, Role
 from fmx_store.tables import Job
 
@@ -69,8 +69,9 @@ class Storm:
         else:
             path = self.folder / f"{threading.get_ident()}.txt"
             path.write_text(f"one of a few contents: {rng.randrange(4)}")
-            staged = artifacts.stage(self.db, self.blobs, lease, {f"{lease.run_id}/x": path})
             model = claimed.run.role is Role.TRAINING and rng.random() < 0.5
+            name = f"{claimed.run.name}/{'model.onnx' if model else 'x'}"
+            staged = artifacts.stage(self.db, self.blobs, lease, {name: path})
             claims.finish(self.db, lease, Success(files=staged, model=model))
             self.done["success"] += 1
 
@@ -116,10 +117,7 @@ def test_all_at_once_breaks_nothing(db: Database, blobs: FolderStore, tmp_path: 
     for what in ("claim", "success", "cancel", "retry", "remove", "taken back", "LeaseLostError"):
         assert storm.done[what] > 0, storm.done
     end_all(db)
-    for job in jobs.list_jobs(db).items:
-        for artifact in artifacts.list_artifacts(db, job.id):
-            with blobs.open(artifact.sha256) as file:
-                assert file.read().startswith(b"one of")
+    assert check_history(db, blobs) == []
 
 
 def end_all(db: Database) -> None:

@@ -8,8 +8,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from history import check_record
-from record_kit import dump, finish_all, request, statements, states_of, together
+from record_kit import check_record, dump, finish_all, request, statements, states_of, together
 from services import ROOT
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
@@ -103,7 +102,8 @@ def test_a_group_is_bounded(db: Database, monkeypatch: pytest.MonkeyPatch) -> No
 def test_what_is_wrong_with_one_is_answered_to_it_alone(db: Database, rings: list[Ring]) -> None:
     record(db, keyed("taken"), MAX_RUNS)
     rings.clear()
-    unknown = parse_request({"kind": "q5", "spec": {"source_run": "0" * 26}})
+    few = {"source_run": "0" * 26, "fractions": [5], "starts": ["frozen"]}
+    unknown = parse_request({"kind": "q5", "spec": few})
     good = plain(2)
     answers = record_all(
         db,

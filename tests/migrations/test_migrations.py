@@ -6,19 +6,27 @@ import sys
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from services import ROOT
 from sqlalchemy import Connection, Engine, NullPool, create_engine, inspect, text
+from sqlalchemy.engine.interfaces import ReflectedIndex
 from sqlmodel import SQLModel
 
 from fmx_ml.requests import parse_request
 from fmx_store import jobs
 from fmx_store.database import Database
 from fmx_store.overviews import read_overviews
-from fmx_store.revision import EXPECTED_REVISION, VERSION_TABLE, get_revision
+from fmx_store.revision import (
+    EARLIER_REVISIONS,
+    EXPECTED_REVISION,
+    VERSION_TABLE,
+    get_revision,
+    is_behind,
+)
 from fmx_store.settings import Settings
 from migrations import commands
 from migrations.__main__ import main
@@ -53,11 +61,17 @@ def shape_of(engine: Engine) -> dict[str, object]:
             [(c["name"], str(c["type"]), c["nullable"]) for c in found.get_columns(table)],
             found.get_pk_constraint(table),
             sorted(found.get_foreign_keys(table), key=lambda key: key["name"] or ""),
-            sorted(found.get_indexes(table), key=lambda index: index["name"] or ""),
+            sorted(map(plain, found.get_indexes(table)), key=lambda index: index["name"] or ""),
             sorted(found.get_unique_constraints(table), key=lambda key: key["name"] or ""),
         )
         for table in found.get_table_names()
     }
+
+
+def plain(index: ReflectedIndex) -> dict[str, Any]:
+    """An index with the condition of its rows as text, which can be compared."""
+    options = index.get("dialect_options", {})
+    return {**index, "dialect_options": {name: str(value) for name, value in options.items()}}
 
 
 def submit(url: str) -> str:
@@ -91,6 +105,35 @@ def test_rows_outlive_the_way_to_the_first_revision_and_back(url: str) -> None:
     db.close()
 
 
+def test_keys_of_requests_outlive_owners_and_their_going(url: str) -> None:
+    """What was submitted before there were owners has none; what has one goes on the way back."""
+    commands.upgrade(url, "2026_11_26_pack_keys")
+    engine = create_engine(url, poolclass=NullPool)
+    columns = "key, request_hash, job_id, created_at"
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                f"INSERT INTO idempotency ({columns}) "  # noqa: S608 - our own names
+                "VALUES ('k', 'h', '01KB0000000000000000000000', '2026-11-26 12:00:00+00:00')"
+            )
+        )
+    commands.upgrade(url)
+    with engine.begin() as connection:
+        assert connection.execute(text("SELECT owner, key FROM idempotency")).all() == [("", "k")]
+        connection.execute(
+            text(
+                f"INSERT INTO idempotency (owner, {columns}) "  # noqa: S608 - our own names
+                f"SELECT 'ada', {columns} FROM idempotency"
+            )
+        )
+    commands.downgrade(url, "2026_11_26_pack_keys")
+    with engine.begin() as connection:
+        assert connection.execute(text("SELECT key FROM idempotency")).all() == [("k",)]
+    commands.upgrade(url)
+    commands.check(url)
+    engine.dispose()
+
+
 def test_an_upgrade_of_a_new_database_changes_no_row(url: str) -> None:
     commands.upgrade(url)
     job_id = submit(url)
@@ -114,7 +157,11 @@ def test_the_revisions_make_what_the_tables_say(url: str, engine: Engine) -> Non
 def test_the_code_expects_the_newest_revision() -> None:
     script = ScriptDirectory.from_config(commands.make_config())
     assert script.get_heads() == [EXPECTED_REVISION]
-    for revision in script.walk_revisions():
+    revisions = list(script.walk_revisions())
+    assert {revision.revision for revision in revisions[1:]} == EARLIER_REVISIONS
+    assert all(map(is_behind, (None, *EARLIER_REVISIONS)))
+    assert not any(map(is_behind, (EXPECTED_REVISION, "of_a_later_release")))
+    for revision in revisions:
         assert Path(revision.path).stem == revision.revision
         assert len(revision.revision) <= commands.MAX_REVISION
 

@@ -6,21 +6,17 @@ import time
 from collections.abc import Sequence
 
 import pytest
-from services import Column
-from sqlmodel import select
 from workers import (
     DEAF,
     Record,
     Worker,
     command_of,
-    open_record,
     processes_of,
     run_worker,
     wait_until,
 )
 
 from fmx_store.states import State
-from fmx_store.tables import Metric
 
 LONG = 2000  # epochs: more than any test waits for
 
@@ -144,26 +140,6 @@ def test_a_killed_pool_process_is_replaced_and_its_run_done(record: Record) -> N
         assert record.wait_for_end(job_id).state is State.SUCCEEDED, worker.text()
     run = record.run(job_id)
     assert (run.attempt, run.crashes) == (2, 1)
-
-
-@pytest.mark.services
-def test_a_frozen_worker_does_no_harm(engines_column: Column) -> None:
-    with open_record(engines_column) as record, run_worker(record) as frozen:
-        job_id = record.submit(epochs=50)
-        record.wait_for_epochs(job_id)
-        frozen.send_to_group(signal.SIGSTOP)
-        trainers = frozen.trainers()
-        with run_worker(record) as worker:
-            wait_until(lambda: record.run(job_id).attempt == 2, 20, "a new attempt", worker)
-            frozen.send_to_group(signal.SIGCONT)
-            wait_until(lambda: not any(map(command_of, trainers)), 3, "the old trainer's end")
-            assert record.wait_for_end(job_id).state is State.SUCCEEDED, worker.text()
-        assert "its lease is lost" in frozen.text()
-        run = record.run(job_id)
-        assert (run.attempt, run.crashes) == (2, 1)
-        with record.db.read() as session:
-            written = session.exec(select(Metric.epoch, Metric.attempt)).all()
-        assert sorted(written) == [(epoch, 2) for epoch in range(1, 51)]
 
 
 def test_scratch_left_by_a_killed_worker_is_swept(embedded_record: Record) -> None:

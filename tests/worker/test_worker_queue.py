@@ -125,15 +125,6 @@ def test_a_cpu_worker_leaves_cuda_runs_to_others(embedded_record: Record) -> Non
         assert embedded_record.wait_for_end(cuda).state is State.SUCCEEDED
 
 
-def test_five_messages_make_one_attempt(record: Record) -> None:
-    job_id = record.submit(epochs=10)
-    run = record.run(job_id)
-    record.doorbell.ring([(run.id, "cpu")] * 4)
-    with run_worker(record), run_worker(record):
-        assert record.wait_for_end(job_id).state is State.SUCCEEDED
-    assert [run.attempt for run in record.runs(job_id)] == [1, 1]
-
-
 def put_raw(record: Record, payload: bytes) -> None:
     """Leaves bytes in the cpu queue, as no honest client would."""
     if record.settings.broker_url:

@@ -26,6 +26,7 @@ T = TypeVar("T")
 DOUBLES = Path(__file__).resolve().parent / "doubles"
 # A split_seed tells the double what to play.
 GOOD, CRASHES_ONCE, CRASHES, DEAF, NOT_A_NUMBER, ESCAPES, FAILS_ONCE, DIES_LATE = range(8)
+LINGERS_ONCE = 8
 
 # Faster than the defaults, so that tests need not wait.
 QUICK: dict[str, Any] = {
@@ -158,7 +159,7 @@ def run_worker(
     """A real worker, ready; none of its processes outlives this."""
     environment = record.column.process_environment(**{**QUICK, **settings})
     if doubles:
-        environment["PYTHONPATH"] = str(DOUBLES)
+        environment["PYTHONPATH"] = os.pathsep.join([str(DOUBLES), str(ROOT)])
     number = len(list(record.column.data_dir.glob("worker-*.log")))
     log = record.column.data_dir / f"worker-{number}.log"
     with log.open("wb") as output:

@@ -29,7 +29,9 @@ class Order:
         """`rows_N` are the places of the run's pictures among all that are learnt from."""
         self.training = training
         self._rows_N = rows_N
-        self._generator = torch.Generator().manual_seed(derive_seed(training.seed, "order"))
+        self.generator = torch.Generator().manual_seed(derive_seed(training.seed, "order"))
+        self.epoch = 0  # that was drawn last
+        self.state = self.generator.get_state()  # before it was
 
     @property
     def num_examples(self) -> int:
@@ -49,9 +51,16 @@ class Order:
         sizes_S[-1] = self.num_examples - (self.num_steps - 1) * size
         return sizes_S
 
+    def restore(self, epoch: int, state: Tensor) -> None:
+        """Goes on after an epoch, with what was the generator's state then."""
+        self.generator.set_state(state)
+        self.epoch = epoch
+
     def draw(self) -> Tensor:
         """The next epoch's rows, [S, B]; where the last batch has no picture stands _NO_ROW."""
-        shuffled_N = torch.randperm(self.num_examples, generator=self._generator)
+        self.state = self.generator.get_state()
+        self.epoch += 1
+        shuffled_N = torch.randperm(self.num_examples, generator=self.generator)
         rows = torch.full((self.num_steps * self.training.batch_size,), _NO_ROW)
         torch.index_select(self._rows_N, 0, shuffled_N, out=rows[: self.num_examples])
         return rows.view(self.num_steps, -1)
@@ -73,14 +82,14 @@ class EpochPlan:
         return EpochPlan(rows_SMB, pace_SMQ)
 
 
-def plan_epoch(orders: Sequence[Order], epoch: int) -> EpochPlan:
-    """What the runs do in an epoch."""
+def plan_epoch(orders: Sequence[Order]) -> EpochPlan:
+    """What the runs do in the next epoch of each."""
     num_steps, batch_size = orders[0].num_steps, orders[0].training.batch_size
     rows_SMB = torch.full((num_steps, len(orders), batch_size), _NO_ROW)
     pace_SMQ = torch.zeros(num_steps, len(orders), NUM_COLUMNS)
     for place, order in enumerate(orders):
         rows_SMB[: order.num_steps, place] = order.draw()
-        pace_SQ = make_pace(order.training, order.num_examples, epoch)
+        pace_SQ = make_pace(order.training, order.num_examples, order.epoch)
         pace_SMQ[: order.num_steps, place] = torch.from_numpy(pace_SQ)
     return EpochPlan(rows_SMB, pace_SMQ)
 

@@ -39,6 +39,11 @@ class Recorder:
             with torch.cuda.stream(self._stream):
                 yield
 
+    def finish(self) -> None:
+        """Waits for all that has been begun on the stream."""
+        if self._stream is not None:
+            self._stream.synchronize()
+
     def record(self, work: Work) -> Work:
         """The work, to be called within `running`.
 

@@ -113,13 +113,28 @@ def _chain(weights: StackedWeights, layers: Sequence[str], x_MBD: Tensor) -> Ten
 def _apply(weights: StackedWeights, layer: str, x_MBD: Tensor) -> Tensor:
     """A dense layer: [M, B, O]."""
     bias_MO, weight_MOD = weights[f"{layer}.bias"], weights[f"{layer}.weight"]
-    return torch.baddbmm(bias_MO.unsqueeze(1), x_MBD, weight_MOD.transpose(1, 2))
+    return _multiply(bias_MO.unsqueeze(1), x_MBD, weight_MOD.transpose(1, 2))
 
 
 def _classify(weights: StackedWeights, layer: str, x_MBD: Tensor) -> Tensor:
     """The same with its few outputs in rows, [M, O, B], where a softmax takes a seventh as long."""
     bias_MO, weight_MOD = weights[f"{layer}.bias"], weights[f"{layer}.weight"]
-    return torch.baddbmm(bias_MO.unsqueeze(2), weight_MOD, x_MBD.transpose(1, 2))
+    return _multiply(bias_MO.unsqueeze(2), weight_MOD, x_MBD.transpose(1, 2))
+
+
+def _multiply(bias: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    """Adds to each member's bias the product of its matrices.
+
+    On a CPU threads share out the members; where there are fewer than threads, they share out one
+    member's sums, which then have other last bits. So the last is taken several times there: what a
+    member comes to does not depend on its company.
+    """
+    count, num_threads = len(left), torch.get_num_threads()
+    if left.device.type != "cpu" or count >= num_threads:
+        return torch.baddbmm(bias, left, right)
+    rows = torch.arange(num_threads).clamp(max=count - 1)
+    padded = (each.index_select(0, rows) for each in (bias, left, right))
+    return torch.baddbmm(*padded)[:count]
 
 
 def _convolve_groups(x: Tensor, weight: Tensor, bias_MO: Tensor, padding: int) -> Tensor:

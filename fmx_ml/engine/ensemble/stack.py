@@ -7,11 +7,13 @@ Legend of shapes: M members, W weights of one of them.
 """
 
 from collections.abc import Sequence
+from copy import copy
 from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor
 
+from fmx_ml.engine.checkpoint import Checkpoint
 from fmx_ml.engine.train import Weights
 
 
@@ -54,6 +56,22 @@ class Stack:
         """Takes the weights of these rows, as they are now, for their best."""
         index = torch.tensor(rows, device=self.weights_MW.device)
         self.best_MW[index] = self.weights_MW.index_select(0, index)
+
+    def put_in(self, row: int, checkpoint: Checkpoint, slots: Sequence[str]) -> None:
+        """Makes one member what it was; the optimiser's slots are those of its two moments."""
+        kept = {"weights_MW": checkpoint.last_weights, "best_MW": checkpoint.best_weights}
+        for moment, slot in zip(("first_moments_MW", "second_moments_MW"), slots, strict=False):
+            kept[moment] = checkpoint.moments[slot]
+        for matrix, weights in kept.items():
+            row_W = torch.cat([weights[name].flatten() for name in self._shapes])
+            getattr(self, matrix)[row] = row_W.to(self.weights_MW.device)
+
+    def copy(self, count: int) -> "Stack":
+        """The first members as they are now, in memory of their own."""
+        copied = copy(self)
+        for matrix in ("weights_MW", "first_moments_MW", "second_moments_MW", "best_MW"):
+            setattr(copied, matrix, getattr(self, matrix)[:count].clone())
+        return copied
 
     def take_out(self, matrix_MW: Tensor, row: int) -> Weights:
         """One member's weights by name, on the CPU, in memory of their own."""

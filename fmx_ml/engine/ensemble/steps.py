@@ -20,9 +20,14 @@ from fmx_ml.engine.ensemble.optimisers import (
     gather_gradients,
 )
 from fmx_ml.engine.ensemble.stack import Stack
-from fmx_ml.engine.evaluate import Examples
+from fmx_ml.engine.evaluate import BATCH_SIZE, Examples
 
 _EVALUATED = 8_000  # pictures at once, counted once a member: what they become fits any GPU
+
+
+def _evaluated_at_once(count: int, device: torch.device) -> int:
+    """Pictures; on a CPU as many whatever the company, so that it changes no bit of a run."""
+    return BATCH_SIZE if device.type == "cpu" else max(1, _EVALUATED // count)
 
 
 class Stepper:
@@ -80,7 +85,8 @@ class Stepper:
     def _measure(self, count: int) -> None:
         losses_M, hits_M = self.val_losses_M[:count].zero_(), self.val_hits_M[:count].zero_()
         weights = self.stack.leaves(count)
-        for images_N, labels_N in self._val.batches(max(1, _EVALUATED // count)):
+        size = _evaluated_at_once(count, self._val.device)
+        for images_N, labels_N in self._val.batches(size):
             inputs = self.network.share(images_N, count)
             labels_MB = labels_N.expand(count, -1)
             found: tuple[Tensor, Tensor | None] = self.objective.count(

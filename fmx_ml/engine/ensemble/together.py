@@ -8,67 +8,26 @@ Legend of shapes: N examples, S steps, M members.
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
-from torch import Tensor, nn
+import torch
+from torch import Tensor
 
-from fmx_ml.engine.early_stopping import has_converged, watched_losses
 from fmx_ml.engine.ensemble.batches import BatchTables, Order, plan_epoch, spans
 from fmx_ml.engine.ensemble.networks import stack_network
 from fmx_ml.engine.ensemble.objectives import stack_objective
 from fmx_ml.engine.ensemble.optimisers import Family, StackedOptimiser, family_of
+from fmx_ml.engine.ensemble.runs import Entrant, Run, begin, learning_weights
 from fmx_ml.engine.ensemble.stack import Stack
 from fmx_ml.engine.ensemble.steps import Stepper
 from fmx_ml.engine.evaluate import Examples
 from fmx_ml.engine.objective import Objective
-from fmx_ml.engine.stop import StopCheck
-from fmx_ml.engine.train import Ending, Fit, FitTraining
+from fmx_ml.engine.train import Fit
 from fmx_ml.errors import DivergedError
-from fmx_ml.sinks import EpochMetrics, Sink
+from fmx_ml.sinks import EpochMetrics
 
 Ended = Callable[[int, Fit | Exception], None]
-
-
-@dataclass(frozen=True)
-class Entrant:
-    """A run that is to train with others: its network, and which pictures of theirs it learns from.
-
-    The network is only read; of a frozen one the last layer learns.
-    """
-
-    training: FitTraining
-    sink: Sink
-    model: nn.Module
-    rows_N: Tensor
-
-
-@dataclass
-class _Run:
-    """A run on its way."""
-
-    place: int
-    entrant: Entrant
-    order: Order
-    check_stop: StopCheck
-    history: list[EpochMetrics] = field(default_factory=list)
-    best_epoch: int = 0
-    best_loss: float = math.inf
-    seconds: float = 0.0
-    error: Exception | None = None
-
-    @property
-    def training(self) -> FitTraining:
-        return self.entrant.training
-
-    def ending(self) -> Ending | None:
-        """What ends it after the epoch that was noted last, if anything does."""
-        rule = self.training.early_stopping
-        if rule and has_converged(
-            watched_losses(self.history, rule, self.training.batch_size), rule
-        ):
-            return "converged"
-        return "max_epochs" if len(self.history) == self.training.max_epochs else None
 
 
 @dataclass(frozen=True)
@@ -92,14 +51,35 @@ def fit_together(
 
     `ended` is told of each, by its place, at the end of its last epoch: its fit, whose weights are
     on the CPU, or DivergedError, or StoppedError as soon as its sink wants an end. A run's seconds
-    are its share of the time that all took.
+    are its share of the time that all took. Each goes on from the newest checkpoint that its sink
+    has.
     """
-    ensemble = _Ensemble(objective, train, val, entrants, ended)
+    runs = list(_begin(objective, train.device, entrants, ended))
+    if not runs:
+        return
+    ensemble = _Ensemble(objective, train, val, runs, ended)
     try:
         while ensemble.runs:
             ensemble.run_epoch()
     except _AllStoppedError:
         return
+
+
+def _begin(
+    objective: Objective, device: torch.device, entrants: Sequence[Entrant], ended: Ended
+) -> Iterator[Run]:
+    """The runs that are to learn; tells of those whose last epoch is one of an earlier attempt."""
+    for place, entrant in enumerate(entrants):
+        try:
+            run = begin(place, entrant, objective, device)
+        except Exception as error:  # noqa: BLE001 - told, and the others go on
+            ended(place, error)
+            continue
+        ending, found = run.ending(), run.checkpoint
+        if ending is None or found is None:
+            yield run
+        else:
+            ended(place, run.conclude(ending, found.best_weights, found.last_weights))
 
 
 class _AllStoppedError(Exception):
@@ -114,20 +94,20 @@ class _Ensemble:
         objective: Objective,
         train: Examples,
         val: Examples,
-        entrants: Sequence[Entrant],
+        runs: Sequence[Run],
         ended: Ended,
     ) -> None:
         self._ended = ended
-        runs = [
-            _Run(place, entrant, Order(entrant.training, entrant.rows_N), StopCheck(entrant.sink))
-            for place, entrant in enumerate(entrants)
-        ]
         self.runs = sorted(runs, key=lambda run: -run.order.num_steps)
         models = [run.entrant.model for run in self.runs]
         self._has_hits = stack_objective(objective).counts_hits
         self._best_on = objective.best_on
         self._num_val = len(val)
         self._stack = Stack([learning_weights(model) for model in models], train.device)
+        for row, run in enumerate(self.runs):
+            if run.checkpoint is not None:
+                self._stack.put_in(row, run.checkpoint, run.slots)
+                run.checkpoint = None
         self._tables = BatchTables(self._orders, train)
         self._stepper = Stepper(
             stack_network(models[0], train.device),
@@ -137,9 +117,8 @@ class _Ensemble:
             self._tables,
             (train, val),
         )
-        self._epoch = 1
         self._next_look = 0.0
-        self._plan = plan_epoch(self._orders, self._epoch)
+        self._plan = plan_epoch(self._orders)
 
     @property
     def _orders(self) -> list[Order]:
@@ -154,11 +133,11 @@ class _Ensemble:
             for count, num_steps in spans(self._orders):
                 self._stepper.advance(families[:count], num_steps, self._look)
             self._stepper.evaluate(len(self.runs))
-            self._plan = plan_epoch(self._orders, self._epoch + 1)  # while a GPU is at work
+            self._plan = plan_epoch(self._orders)  # while a GPU is at work
             figures = self._read()
             self._note(figures, began)
+            self._keep()
             self._let_go()
-        self._epoch += 1
 
     def _look(self) -> None:
         """Tells at once of runs that are to stop; they leave at the epoch's end."""
@@ -194,32 +173,35 @@ class _Ensemble:
                 continue
             try:
                 metrics = self._measure(row, run, figures, seconds)
-                run.history.append(metrics)
-                run.seconds += seconds
+                if run.note(metrics, getattr(metrics, self._best_on), seconds):
+                    best.append(row)
                 run.entrant.sink.epoch(metrics)
             except Exception as error:  # noqa: BLE001 - told, and the others go on
                 run.error = error
                 self._ended(run.place, error)
-                continue
-            loss = getattr(metrics, self._best_on)
-            if loss < run.best_loss:
-                run.best_epoch, run.best_loss = self._epoch, loss
-                best.append(row)
         if best:
             self._stack.remember(best)
 
-    def _measure(self, row: int, run: _Run, figures: _Figures, seconds: float) -> EpochMetrics:
+    def _keep(self) -> None:
+        """Offers each sink what its run can be gone on from."""
+        copy = self._stack.copy(len(self.runs))
+        self._stepper.recorder.finish()
+        for row, run in enumerate(self.runs):
+            if run.error is None:
+                run.entrant.sink.checkpoint(len(run.history), run.keep(row, copy))
+
+    def _measure(self, row: int, run: Run, figures: _Figures, seconds: float) -> EpochMetrics:
         """The epoch of one run. Raises DivergedError."""
-        order = run.order
+        order, epoch = run.order, len(run.history) + 1
         losses_S = figures.losses_SM[: order.num_steps, row].double()
         for step in (~losses_S.isfinite()).nonzero().flatten().tolist()[:1]:
-            raise DivergedError(self._epoch, step + 1, losses_S[step].item())
+            raise DivergedError(epoch, step + 1, losses_S[step].item())
         val_loss = figures.val_losses_M[row].item() / self._num_val
         if not math.isfinite(val_loss):
-            raise DivergedError(self._epoch, None, val_loss)
+            raise DivergedError(epoch, None, val_loss)
         num_hits = figures.hits_SM[: order.num_steps, row].sum().item()
         return EpochMetrics(
-            epoch=self._epoch,
+            epoch=epoch,
             train_loss=(losses_S * order.sizes_S).sum().item() / order.num_examples,
             train_accuracy=num_hits / order.num_examples if self._has_hits else None,
             val_loss=val_loss,
@@ -233,7 +215,11 @@ class _Ensemble:
         for row, run in enumerate(self.runs):
             ending = None if run.error is not None else run.ending()
             if ending is not None:
-                self._ended(run.place, self._conclude(row, run, ending))
+                best, last = (
+                    self._stack.take_out(matrix_MW, row)
+                    for matrix_MW in (self._stack.best_MW, self._stack.weights_MW)
+                )
+                self._ended(run.place, run.conclude(ending, best, last))
             elif run.error is None:
                 stay.append(row)
         if len(stay) == len(self.runs):
@@ -242,21 +228,3 @@ class _Ensemble:
         if stay:
             self._stack.keep(stay)
             self._plan = self._plan.keep(stay, self.runs[0].order.num_steps)
-
-    def _conclude(self, row: int, run: _Run, ending: Ending) -> Fit:
-        return Fit(
-            history=run.history,
-            best_epoch=run.best_epoch,
-            best_weights=self._stack.take_out(self._stack.best_MW, row),
-            last_weights=self._stack.take_out(self._stack.weights_MW, row),
-            ending=ending,
-            seconds=run.seconds,
-            engine="torch ensemble",
-        )
-
-
-def learning_weights(model: nn.Module) -> dict[str, Tensor]:
-    """The weights that learn, by name."""
-    return {
-        name: weight.detach() for name, weight in model.named_parameters() if weight.requires_grad
-    }

@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from fmx_ml.engine.kernel.library import describe_library
 from fmx_ml.models.autoencoder import Autoencoder
 from fmx_ml.models.cnn import Cnn
 from fmx_ml.models.mlp import Mlp
@@ -77,7 +78,8 @@ class Network(nn.Module):
     """A model whose weights lie in one tensor, the only parameter: one step of an optimiser.
 
     The model's own parameters are views of it, so that model and network stay equal whichever is
-    changed; names, state and predictions are the model's.
+    changed; names, state and predictions are the model's. `parts` says of which of them, by name
+    and shape, the tensor consists; `engine` is the library's name.
     """
 
     def __init__(
@@ -86,6 +88,9 @@ class Network(nn.Module):
         """The model's weights move into the one tensor."""
         super().__init__()
         weights = layers.weights()
+        names = {weight: name for name, weight in model.named_parameters()}
+        self.parts = [(names[weight], weight.shape) for weight in weights]
+        self.engine = describe_library(library)
         self.weights_P = nn.Parameter(torch.cat([w.detach().flatten() for w in weights]))
         parts = self.weights_P.detach().split([weight.numel() for weight in weights])
         for weight, part in zip(weights, parts, strict=True):

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from torch import nn
 
-from fmx_ml.engine.kernel.library import TORCH, Engine, describe_library, get_library
+from fmx_ml.engine.kernel.library import TORCH, Engine, get_library
 from fmx_ml.engine.kernel.network import Network, find_layers
 from fmx_ml.engine.kernel.objectives import CompiledObjective
 from fmx_ml.engine.objective import Classification, Objective
@@ -34,4 +34,4 @@ def prepare(model: nn.Module, objective: Objective, engine: Engine) -> Prepared:
             return Prepared(model, objective, TORCH)
     network = Network(model, layers, num_classes, library)
     compiled = CompiledObjective(objective.best_on, recognises=num_classes > 0)
-    return Prepared(network, compiled, describe_library(library))
+    return Prepared(network, compiled, network.engine)

@@ -14,8 +14,9 @@ ROOT = Path(__file__).parents[3]
 ASK = """
 from api.kinds import list_kinds
 from api.submissions import check_request
+from fmx_store.settings import Settings
 from fmx_ml.requests import plan
-request = check_request({"kind": "q6", "preset": "quick"})
+request = check_request({"kind": "q6", "preset": "quick"}, Settings())
 print([item.kind for item in list_kinds()], [run.name for run in plan(request)])
 """
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from cnn_cases import run_small
+from cnn_cases import run_reference, run_small
 from dense_cases import (
     autoencoder_training,
     mlp_training,
@@ -107,7 +107,7 @@ def test_transfers(
     trainings = make_transfers(training_hash(source.outcome.training), trained)
     packed = Packed(trainings, tmp_path, small, sources, [source])
     for place, training in enumerate(trainings):
-        alone = run_small(training, tmp_path / f"alone-{place}", small, sources, [source], "torch")
+        alone = run_reference(training, tmp_path / f"alone-{place}", small, sources, [source])
         assert_left_alike(packed, place, alone.sink, alone.summary)
 
 

@@ -203,13 +203,14 @@ def suggest(trial: optuna.Trial) -> None:
 
 
 def hopeless_from(
-    losses: Sequence[float], earlier: Sequence[RunOutcome], **fields: Any
+    losses: Sequence[float], earlier: Sequence[RunOutcome], asked_from: int = 1, **fields: Any
 ) -> list[int]:
-    """The epochs after which a trial with these losses is given up."""
+    """The epochs after which a trial with these losses is given up, if asked from one epoch on."""
     wanted = search("random", **{"pruning": True, **WIDE, **fields.pop("search", {})})
     proposal = propose(make_trial(9, search=wanted, max_epochs=40, **fields), earlier)
     history = [EpochMetrics(epoch=n, val_loss=loss, seconds=1) for n, loss in enumerate(losses, 1)]
-    return [n for n in range(1, len(history) + 1) if proposal.is_hopeless(history[:n])]
+    epochs = range(asked_from, len(history) + 1)
+    return [n for n in epochs if proposal.is_hopeless(history[:n])]
 
 
 def with_losses(*losses: float, **flags: bool) -> list[RunOutcome]:
@@ -232,6 +233,13 @@ def test_what_is_worse_than_the_median_is_hopeless_after_the_first_epochs() -> N
 
 def test_the_best_loss_so_far_is_what_counts() -> None:
     assert hopeless_from([0.1, *[2.0] * 6], with_losses(*MEDIANS)) == []
+
+
+def test_a_trial_that_goes_on_after_a_break_knows_its_first_epochs() -> None:
+    """Nobody asks again about those that an earlier attempt has trained."""
+    good_once, bad = [0.1, *[2.0] * 6], [2.0] * 7
+    assert hopeless_from(good_once, with_losses(*MEDIANS), asked_from=6) == []
+    assert hopeless_from(bad, with_losses(*MEDIANS), asked_from=6) == [6, 7]
 
 
 def test_few_or_given_up_trials_are_no_measure() -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from cnn_cases import Ran, run_small
+from cnn_cases import Ran, run_reference, run_small
 from ml_cases import make_training
 
 from fmx_ml.data.loader import HalfData
@@ -79,13 +79,15 @@ def test_features_once_give_the_same_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     needed = [source.needed()]
-    fast = run_small(make_transfer(source), tmp_path / "fast", small, sources, needed)
+    stacked = run_small(make_transfer(source), tmp_path / "stacked", small, sources, needed)
+    fast = run_reference(make_transfer(source), tmp_path / "fast", small, sources, needed)
     monkeypatch.setattr(cnn, "has_fixed_features", lambda *_: False)
-    slow = run_small(make_transfer(source), tmp_path / "slow", small, sources, needed)
-    for ours, theirs in zip(fast.figures(), slow.figures(), strict=True):
-        assert ours["train_loss"] == pytest.approx(theirs["train_loss"], abs=1e-5)
-        assert ours["val_loss"] == pytest.approx(theirs["val_loss"], abs=1e-5)
-    assert fast.summary["test_loss"] == pytest.approx(slow.summary["test_loss"], abs=1e-5)
+    slow = run_reference(make_transfer(source), tmp_path / "slow", small, sources, needed)
+    for run in (stacked, fast):
+        for ours, theirs in zip(run.figures(), slow.figures(), strict=True):
+            assert ours["train_loss"] == pytest.approx(theirs["train_loss"], abs=1e-5)
+            assert ours["val_loss"] == pytest.approx(theirs["val_loss"], abs=1e-5)
+        assert run.summary["test_loss"] == pytest.approx(slow.summary["test_loss"], abs=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -149,6 +149,53 @@ def fails() -> None:
     say(type="failed", code=code, message="a message", traceback="a traceback")
 
 
+def leave_checkpoint(number: int) -> None:
+    """After the epochs up to it."""
+    for epoch in range(1, number + 1):
+        say_epoch(epoch)
+    checkpoints = Path(order["members"][0]["continuation"]["folder"])
+    checkpoints.mkdir()
+    (checkpoints / "a.safetensors").write_text(f"after epoch {number}")
+    say(type="checkpoint", epoch=number, name="a.safetensors")
+
+
+def leaves_a_checkpoint_and_dies() -> None:
+    leave_checkpoint(3)
+    dies()
+
+
+def leaves_a_checkpoint_and_beats() -> None:
+    leave_checkpoint(3)
+    stops_on_sigterm()
+
+
+def leaves_a_checkpoint_when_it_is_stopped() -> None:
+    def stop(*_: object) -> None:
+        leave_checkpoint(3)
+        say(type="stopped")
+        sys.exit(0)
+
+    signal.signal(signal.SIGTERM, stop)
+    sleep_and_beat()
+
+
+def leaves_a_checkpoint_and_is_done() -> None:
+    leave_checkpoint(3)
+    done()
+
+
+def announces_a_checkpoint_that_is_not_there() -> None:
+    say_epoch(1)
+    say(type="checkpoint", epoch=1, name="a.safetensors")
+    done()
+
+
+def goes_further_back() -> None:
+    say(type="resumed", epoch=1)
+    say(type="epoch", metrics={"epoch": 2, "val_loss": 9.0, "seconds": 0.1})
+    done()
+
+
 def beats_slowly(epochs: int = 40) -> None:
     for number in range(1, epochs + 1):
         say_epoch(number)
@@ -158,6 +205,19 @@ def beats_slowly(epochs: int = 40) -> None:
 
 def beats_briefly() -> None:
     beats_slowly(10)
+
+
+def takes_memory() -> None:
+    say_epoch(1)
+    held = b"x" * int(os.environ["PLAY_BYTES"])
+    time.sleep(300)
+    del held
+
+
+def has_taken_memory_by_a_child() -> None:
+    say_epoch(1)
+    hold = "import os, time; held = b'x' * int(os.environ['PLAY_BYTES']); time.sleep(300)"
+    subprocess.run([sys.executable, "-c", hold], check=False)
 
 
 action: Callable[[], None] = globals()[play]
