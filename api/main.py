@@ -62,5 +62,5 @@ def create_app(settings: Settings | None = None) -> App:
     app.mount("/static", pages.WholeFiles(directory=pages.WEB / "static"))
     app.add_middleware(Envelope)
     problems.install(app)
-    openapi.install(app, chosen.max_page)
+    openapi.install(app, chosen.max_page, needs_keys=chosen.needs_keys)
     return app

@@ -146,7 +146,7 @@ def header(
     }
 
 
-def install(app: FastAPI, max_page: int) -> None:
+def install(app: FastAPI, max_page: int, *, needs_keys: bool) -> None:
     """Makes the app's document complete. A page has `max_page` items at most."""
 
     def make() -> dict[str, Any]:
@@ -162,7 +162,7 @@ def install(app: FastAPI, max_page: int) -> None:
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
             for model in (ProblemBody, PredictRequest, InferRequest, *REQUESTS.values()):
                 _add_schema(schemas, model)
-            _declare_keys(document)
+            _declare_keys(document, needs_keys=needs_keys)
             add_links(document)
             for parameter in _list_parameters(document):
                 _tidy(parameter, max_page)
@@ -172,15 +172,15 @@ def install(app: FastAPI, max_page: int) -> None:
     app.openapi = make
 
 
-def _declare_keys(document: dict[str, Any]) -> None:
-    """Says of each operation which scope of a key it needs, where keys are needed at all."""
+def _declare_keys(document: dict[str, Any], *, needs_keys: bool) -> None:
+    """Says of each operation which scope of a key it needs; none where keys are off."""
     scheme = {"type": "http", "scheme": "bearer", "description": _KEYS}
     document["components"]["securitySchemes"] = {KEY_SCHEME: scheme}
     for path, item in document["paths"].items():
         for operation in item.values():
             scope = permission_of(operation["operationId"]).scope
             scopes = [] if scope is None else [str(scope)]
-            is_open = [{}] if path in OPEN_PATHS else []
+            is_open = [{}] if path in OPEN_PATHS or not needs_keys else []
             operation["security"] = [{KEY_SCHEME: scopes}, *is_open]
             operation["responses"] |= {str(k): v for k, v in problem_responses(*_OF_KEYS).items()}
 

@@ -1,5 +1,6 @@
 """Keys for the tests of a server that needs them, and every route that it has."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +27,7 @@ class Route:
     def fill(self, **ids: str) -> str:
         """The path with ids in it."""
         given = {"kind": "q1", "form": "html", "version": "1", "path": "a.txt", **ids}
-        return self.path.replace(":path}", "}").format(**given)
+        return re.sub(r":\w+}", "}", self.path).format(**given)
 
 
 def _routers() -> Iterator[tuple[str, Sequence[Any]]]:

@@ -14,7 +14,7 @@ from http_service import PROBLEM, Service, wait_until
 
 from api import connections
 
-HOST = b"Host: x\r\n"
+HOST = b"Host: localhost\r\n"
 GET = b"GET /healthz HTTP/1.1\r\n" + HOST
 POST = b"POST /v1/jobs/validate HTTP/1.1\r\n" + HOST + b"Content-Type: application/json\r\n"
 BODY = b'{"kind": "q1"}'
@@ -165,7 +165,7 @@ class TestSlowReaders:
         path = f"/v1/jobs/{job_id}/artifacts/big.csv"
         with connected(service) as connection:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             wait_until(lambda: state.tasks, 10)
             wait_until(lambda: not state.tasks, 10)
         assert len(service.client.get(path).content) == 30_000_000
@@ -196,7 +196,7 @@ class TestBounds:
     @pytest.mark.parametrize(("more", "status"), [(0, 200), (1, 431)])
     def test_the_longest_head(self, service: Service, more: int, status: int) -> None:
         """A path and three headers, each with the four characters that hold it together."""
-        given = "/healthz" + "Host: x\r\n" + "Connection: close\r\n" + "X: \r\n"
+        given = "/healthz" + "Host: localhost\r\n" + "Connection: close\r\n" + "X: \r\n"
         value = b"y" * (4096 - len(given) + more)
         with connected(service) as connection:
             connection.sendall(GET + b"Connection: close\r\nX: " + value + b"\r\n\r\n")

@@ -254,12 +254,12 @@ def test_keys_that_are_guessed_wait(service: Service) -> None:
 
 def test_a_stranger_is_told_no_more_than_whether_it_works(service: Service) -> None:
     with service.db.engine.begin() as connection:
-        connection.exec_driver_sql("UPDATE fmx_alembic_version SET version_num = 'secret'")
+        connection.exec_driver_sql("UPDATE fmx_alembic_version SET version_num = '2026_11_26_keys'")
     told = service.client.get("/readyz")
     assert (told.status_code, told.json()["status"]) == (503, "unavailable")
-    assert "secret" not in told.text
+    assert "2026_11_26_keys" not in told.text
     with caller(service) as client:
-        assert "secret" in client.get("/readyz").text
+        assert "2026_11_26_keys" in client.get("/readyz").text
     assert_unauthorized(service.client.get("/readyz", headers=bearer(UNKNOWN)), "bad_key")
 
 

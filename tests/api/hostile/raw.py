@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from hostile.attacks import RawAttack
 
-_HOST = b"Host: x\r\n"
+_HOST = b"Host: localhost\r\n"
 _GET = b"GET /healthz HTTP/1.1\r\n" + _HOST
 _POST = b"POST /v1/jobs HTTP/1.1\r\n" + _HOST + b"Content-Type: application/json\r\n"
 _Q1 = b'{"kind": "q9"}'  # which is refused, and so leaves nothing
@@ -51,7 +51,7 @@ ATTACKS: dict[str, Callable[[], RawAttack]] = {
     "a folded header": lambda: RawAttack(_GET + b"X: a\r\n b\r\n\r\n", (200, 400)),
     "a blank before the colon": lambda: RawAttack(_GET + b"X : a\r\n\r\n"),
     "a bare line feed": lambda: RawAttack(
-        b"GET /healthz HTTP/1.1\nHost: x\n\n", (200, 400)
+        b"GET /healthz HTTP/1.1\nHost: localhost\n\n", (200, 400)
     ),
     "a bare carriage return": lambda: RawAttack(_GET + b"X: a\rY: b\r\n\r\n"),
     "two lengths": lambda: RawAttack(
