@@ -84,6 +84,8 @@ def _make_host(number: int, ports: Sequence[int]) -> Generator[Host]:
         with _forward(near, ports):
             yield Host(name, ("ip", "netns", "exec", name), near)
     finally:
+        # A namespace goes when the kernel comes to it; the next host may have the link's name.
+        subprocess.run(["ip", "link", "del", device], capture_output=True, check=False)
         _ip("netns", "del", name)
 
 

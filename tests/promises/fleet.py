@@ -26,6 +26,7 @@ from fmx_store.history import check_history
 T = TypeVar("T")
 
 START_SECONDS = 40.0
+MIN_FREE_BYTES = 100_000  # some disks here are small
 ACCEPTED = 202
 ENDED = {"succeeded", "failed", "cancelled"}
 ALLOWED_ERRORS = {503, 507}  # of the server's own
@@ -38,8 +39,9 @@ class Fleet:
         """Nothing runs before it is started."""
         self.column = column
         self.data_dir = column.data_dir
-        self.settings = column.settings(**{**QUICK, **settings})
-        self._values: dict[str, object] = {**QUICK, **settings, "port": free_port()}
+        chosen = {**QUICK, "min_free_bytes": MIN_FREE_BYTES, **settings}
+        self.settings = column.settings(**chosen)
+        self._values: dict[str, object] = {**chosen, "port": free_port()}
         self.workers: list[Worker] = []
         self.server: Worker | None = None
         self.answers: Counter[int] = Counter()

@@ -51,6 +51,10 @@ def test_a_full_disk_costs_one_run(fleet: Fleet, small_disk: Path) -> None:
     assert "No space left" in run["error"]["message"]
     assert body["models"] == []
     assert fleet.get("/healthz"), "the server goes on"
+    if small_disk.name == "blobs":
+        refused = fleet.client.post("/v1/jobs", json={"kind": "q1"})
+        assert (refused.status_code, refused.json()["code"]) == (507, "disk_full")
+        assert int(refused.headers["retry-after"]) > 0
 
     filler.unlink()
     assert fleet.wait_for_end(fleet.submit())["state"] == "succeeded"
