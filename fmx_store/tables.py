@@ -354,7 +354,7 @@ class Idempotency(SQLModel, table=True):
         default="",
         primary_key=True,
         max_length=MAX_OWNER_LENGTH,
-        sa_column_kwargs={"server_default": ""},
+        sa_column_kwargs={"server_default": text("''")},
     )
     key: str = Field(primary_key=True, max_length=255)
     request_hash: str = Field(max_length=64)

@@ -58,7 +58,7 @@ def downgrade() -> None:
 def _remake_idempotency(*, with_owner: bool) -> None:
     """A primary key can't be changed in place on SQLite: the rows move to a new table."""
     # The default is for servers that the migration finds running, which know no owners.
-    column = sa.Column("owner", sa.String(length=64), nullable=False, server_default="")
+    column = sa.Column("owner", sa.String(length=64), nullable=False, server_default=sa.text("''"))
     owner = [column] if with_owner else []
     op.drop_index("ix_idempotency_job", "idempotency")
     op.rename_table("idempotency", "idempotency_before")
