@@ -1,7 +1,11 @@
 """What every room's tests may use: throw-away services and the two columns of the record."""
 
+import os
 import signal
+from collections.abc import Callable, Generator
+from pathlib import Path
 
+import pytest
 from services import (
     column,
     embedded_column,
@@ -41,3 +45,17 @@ __all__ = [
 # A shell's background job ignores SIGINT, and so would every process that the tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def filler(tmp_path: Path) -> Generator[Callable[[], None]]:
+    """Takes half a gigabyte of the disk, and gives it back when it is called."""
+    path = tmp_path / "filler"
+    with path.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, 512 * 1024 * 1024)
+
+    def give_back() -> None:
+        path.unlink(missing_ok=True)
+
+    yield give_back
+    give_back()

@@ -162,7 +162,7 @@ def delete_job(job_id: JobId, db: Db, services: App) -> None:
     try:
         services.collect(files)
     except (OSError, SQLAlchemyError) as error:  # the job is gone; what is left of it is swept up
-        _log.warning("files of job %s, which is deleted, stay for now: %s", job_id, error)
+        _log.warning("files of the deleted job %s are left to a later sweep: %s", job_id, error)
 
 
 @router.get(

@@ -17,12 +17,11 @@ An operator's settings tighten the bounds of a job and never widen them.
 import asyncio
 import io
 import json
-import os
 import resource
 import shutil
 import time
 import zlib
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -474,20 +473,6 @@ def test_bytes_that_an_owner_stores(
         service.run_to_success(job_files={"a": b"x" * 10})
         problem(ada.post("/v1/jobs", json={"kind": "q1"}), 507, "quota_exceeded")
         assert bob.post("/v1/jobs", json={"kind": "q1"}).status_code == 202
-
-
-@pytest.fixture
-def filler(tmp_path: Path) -> Iterator[Callable[[], None]]:
-    """Takes half a gigabyte of the disk, and gives it back when it is called."""
-    path = tmp_path / "filler"
-    with path.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, 512 * MEBIBYTE)
-
-    def give_back() -> None:
-        path.unlink(missing_ok=True)
-
-    yield give_back
-    give_back()
 
 
 def test_a_disk_with_too_little_room(

@@ -1,8 +1,7 @@
 """What a worker does not let a training take: memory, and the last of the disk."""
 
-import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -63,20 +62,6 @@ def test_a_pack_that_takes_too_much_is_taken_apart(bounded: Stage) -> None:
     assert bounded.play("takes_memory", alone).reason is Reason.OUT_OF_MEMORY
     (other,) = claims.claim_pack(context.db, "tester", ("auto", "cpu"), lambda _: 100)
     assert bounded.play("works", other).state is State.SUCCEEDED
-
-
-@pytest.fixture
-def filler(tmp_path: Path) -> Iterator[Callable[[], None]]:
-    """Takes half a gigabyte of the disk, and gives it back when it is called."""
-    path = tmp_path / "filler"
-    with path.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, 512 * MEBIBYTE)
-
-    def give_back() -> None:
-        path.unlink(missing_ok=True)
-
-    yield give_back
-    give_back()
 
 
 def test_nothing_is_begun_on_a_full_disk_until_there_is_room(
