@@ -1,17 +1,18 @@
 """What the report's own loop would have taken for the trainings that a record holds.
 
-`python -m benchmarks.whole_report` looks at the finished runs of the record that FMX_DATA_DIR or
-FMX_DATABASE_URL names, such as those of `make report`, and at how long they took from the first
-submission to the last end. Of each different network, batch size and optimiser a small share of an
-epoch is timed in the report's loop, on all threads; its steps are scaled to the pictures and epochs
-that were trained, and so is what it validates. Run it where the report ran, with nothing beside it.
+`python -m benchmarks.whole_report [JOB…]` looks at the finished runs of the record that
+FMX_DATA_DIR or FMX_DATABASE_URL names, such as those of `make report`, or of those jobs alone, and
+at how long they took from the first submission to the last end. Of each different network, batch
+size and optimiser a small share of an epoch is timed in the report's loop, on all threads; its
+steps are scaled to the pictures and epochs that were trained, and so is what it validates. Run it
+where the report ran, with nothing beside it.
 """
 
 import argparse
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -70,33 +71,36 @@ def main() -> int:
         description="What the report's own loop would have taken for a record's trainings.",
     )
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="of which the median counts")
-    rounds: int = parser.parse_args().rounds
+    parser.add_argument("jobs", nargs="*", metavar="JOB", help="ids of the jobs [all]")
+    options = parser.parse_args()
     settings = get_settings()
     db = Database(settings.database)
-    trained, seconds = read_record(db)
+    trained, seconds = read_record(db, options.jobs)
     db.close()
     if not trained:
         print("the record has no finished training", file=sys.stderr)
         return 1
     with tempfile.TemporaryDirectory() as name:
         unpack(Path(name), DataSources(settings.dataset_dir, settings.cache_dir))
-        epochs = time_epochs(Report(Path(name)), trained, rounds)
+        epochs = time_epochs(Report(Path(name)), trained, options.rounds)
     tell(trained, epochs, seconds)
     return 0
 
 
-def read_record(db: Database) -> tuple[list[Trained], float]:
-    """The finished trainings, and the seconds from the first job's submission to the last's end."""
+def read_record(db: Database, jobs: Sequence[str]) -> tuple[list[Trained], float]:
+    """Finished trainings of those jobs, or of all; seconds from the first submission to the end."""
     query = select(Job.kind, Run.training, Run.epochs_done).join(Job, col(Job.id) == Run.job_id)
+    asked = [col(Job.id).in_(jobs)] if jobs else []
     with db.read() as session:
         rows = session.exec(
             query.where(
                 col(Run.training).is_not(None),
                 col(Run.reused_from).is_(None),
                 Run.state == State.SUCCEEDED,
+                *asked,
             )
         ).all()
-        times = session.exec(select(Job.created_at, Job.finished_at)).all()
+        times = session.exec(select(Job.created_at, Job.finished_at).where(*asked)).all()
     trained = [Trained(kind, parse_training(training), done) for kind, training, done in rows]
     return trained, span([(begun, ended) for begun, ended in times if ended is not None])
 
