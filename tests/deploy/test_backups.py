@@ -1,8 +1,10 @@
 """A backup that is taken while jobs run, as docs/operations.md says, and a server made of it."""
 
 import hashlib
+import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -53,6 +55,18 @@ def restore(folder: Path, data_dir: Path, environment: dict[str, str]) -> Column
     return Column("restored", {**environment, "FMX_DATA_DIR": str(data_dir)})
 
 
+def assert_whole(column: Column) -> None:
+    """Record and files agree, and each file is what its name says."""
+    done = subprocess.run(
+        [sys.executable, "-m", "fmx_store.admin", "fsck", "--deep"],
+        env={**os.environ, **column.environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def sums_of(client: httpx.Client, job_id: str) -> dict[str, str]:
     """The checksum of each file of a job, taken of the bytes that come."""
     items = client.get(f"/v1/jobs/{job_id}/artifacts").raise_for_status().json()["items"]
@@ -96,6 +110,7 @@ def test_a_backup_taken_while_jobs_run_is_whole(
 
     restored = restore(tmp_path / "backup", tmp_path / "restored", elsewhere)
     migrate(elsewhere.get("FMX_DATABASE_URL", ""), restored.data_dir)
+    assert_whole(restored)
     with serve(restored, **QUICK) as (_, client):
         assert sums_of(client, kept) == sums
         assert predictions_of(client, kept) == predictions
@@ -104,3 +119,4 @@ def test_a_backup_taken_while_jobs_run_is_whole(
         assert wait_for_end(client, waiting, END_SECONDS)["state"] == "succeeded"
         (again,) = client.get(f"/v1/jobs/{moving}/runs").json()["items"]
         assert again["attempt"] >= 2, "taken from a worker that this record has never had"
+    assert_whole(restored)
