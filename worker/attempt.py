@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fmx_store import artifacts, claims
 from fmx_store.claims import Claim, Failure, StagedFile, Success
+from fmx_store.database import OUTAGES
 from fmx_store.errors import BlobError, LeaseLostError, StorageUnavailableError
 from fmx_store.states import Reason, Role, State
 from worker.context import Context
@@ -34,7 +35,7 @@ from worker.messages import (
     Resumed,
 )
 from worker.patience import StoragePatience, within
-from worker.recorder import OUTAGES, Recorder, first_line, outlast
+from worker.recorder import Recorder, first_line, outlast
 from worker.scratch import scratch_of
 
 MODEL_FILE = "model.onnx"

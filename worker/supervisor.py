@@ -20,6 +20,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from fmx_store.claims import Claim
+from fmx_store.database import OUTAGES
 from fmx_store.errors import StorageUnavailableError
 from worker.attempt import Attempt
 from worker.child import Child, FloodError
@@ -29,7 +30,7 @@ from worker.keeper import Keeper
 from worker.messages import Assignment, Done, Drop
 from worker.orders import Order, write_order
 from worker.preparation import make_order
-from worker.recorder import OUTAGES, Recorder, first_line, outlast
+from worker.recorder import Recorder, first_line, outlast
 from worker.scratch import last_words, open_scratch
 from worker.trainers import Trainers
 
