@@ -14,7 +14,7 @@ from api.json_body import JSON_TYPE
 from api.links import add_links
 from api.permissions import OPEN_PATHS, permission_of
 from api.predict.uploads import FIELD, FORM_TYPE, PICTURE_TYPES
-from api.queries import PredictRequest
+from api.queries import AliasRequest, PredictRequest
 from api.schemas import ProblemBody
 from fmx_ml.requests import REQUESTS
 
@@ -27,6 +27,8 @@ _TEXT = {"type": "string"}
 _REF = "#/components/schemas/{model}"
 _ANY_PATH = (500, 503)  # what each path can answer
 _OF_KEYS = (401, 403, 429)  # and where keys are needed
+
+_PARSED_HERE = (PredictRequest, AliasRequest, InferRequest)
 
 KEY_SCHEME = "key"
 _KEYS = (
@@ -132,6 +134,13 @@ def predict_request_body() -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
+def alias_request_body() -> dict[str, Any]:
+    """The request body that names a model, for openapi_extra."""
+    schema = {"$ref": _REF.format(model=AliasRequest.__name__)}
+    content = {JSON_TYPE: {"schema": schema, "examples": examples.ALIAS_REQUESTS}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
 def header(
     name: str, description: str, example: Any, schema: Mapping[str, Any] = _TEXT
 ) -> dict[str, Any]:
@@ -160,7 +169,13 @@ def install(app: FastAPI, max_page: int, *, needs_keys: bool) -> None:
                 tags=app.openapi_tags,
             )
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
-            for model in (ProblemBody, PredictRequest, InferRequest, *REQUESTS.values()):
+            for model in (
+                ProblemBody,
+                PredictRequest,
+                AliasRequest,
+                InferRequest,
+                *REQUESTS.values(),
+            ):
                 _add_schema(schemas, model)
             _declare_keys(document, needs_keys=needs_keys)
             add_links(document)

@@ -65,9 +65,23 @@ class Catalogue:
         file = self._require(model, CARD_FILE)
         return self._cards.get(file.sha256, lambda: self._read_card(file))
 
-    def load(self, record: Record, model_id: str) -> Loaded:
-        """The model, ready to answer. Raises NotFoundError, BlobError."""
-        model = models.require_model(record, model_id)
+    def load(self, record: Record, name: str) -> Loaded:
+        """The model with this id, or that an alias names, ready to answer.
+
+        Raises NotFoundError, AmbiguousAliasError, BlobError.
+        """
+        model = models.require_model(record, name)
+        while True:
+            try:
+                return self._load(model)
+            except (NotFoundError, BlobError):
+                # Deleted since it was found? An alias then names another one by now.
+                present = models.require_model(record, name)
+                if present.id == model.id:
+                    raise
+                model = present
+
+    def _load(self, model: Model) -> Loaded:
         file = self._require(model, ONNX_FILE)
         batcher = self._sessions.get(file.sha256, lambda: self._open(file))
         return Loaded(model, self.card(model), batcher)

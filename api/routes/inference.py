@@ -123,10 +123,11 @@ async def get_server_readiness(services: App) -> ServerReadiness:
 @model_router.get(
     "",
     summary="Tell what a model takes and gives",
-    responses={**answer(200, examples.MODEL), **problem_responses(404, 422)},
+    responses={**answer(200, examples.MODEL), **problem_responses(404, 409, 422)},
 )
 async def get_tensors(model_id: ModelId, services: App, db: Db) -> ModelMetadata:
-    card = (await services.roster.require(db, model_id)).card
+    loaded = await services.roster.require(db, model_id)
+    card = loaded.card
     shapes = dict(zip(OUTPUTS, ([-1, card.num_classes], [-1]), strict=True))
     types = dict(zip(OUTPUTS, ("FP32", "BYTES"), strict=True))
     taken = TensorMetadata(
@@ -134,7 +135,7 @@ async def get_tensors(model_id: ModelId, services: App, db: Db) -> ModelMetadata
     )
     given = [TensorMetadata(name=n, datatype=types[n], shape=shapes[n]) for n in OUTPUTS]
     return ModelMetadata(
-        name=model_id,
+        name=loaded.model.id,
         versions=[VERSION],
         platform="onnxruntime_onnx",
         inputs=[taken],
@@ -147,26 +148,26 @@ async def get_tensors(model_id: ModelId, services: App, db: Db) -> ModelMetadata
     summary="Tell that a model can predict",
     responses={
         **answer(200, {"name": examples.MODEL["name"], "ready": True}),
-        **problem_responses(404, 422),
+        **problem_responses(404, 409, 422),
     },
 )
 async def get_model_readiness(model_id: ModelId, services: App, db: Db) -> ModelReadiness:
-    await services.roster.require(db, model_id)
-    return ModelReadiness(name=model_id, ready=True)
+    loaded = await services.roster.require(db, model_id)
+    return ModelReadiness(name=loaded.model.id, ready=True)
 
 
 @model_router.post(
     "/infer",
     response_model=InferResponse,
     summary="Predict from tensors",
-    responses={**_INFER_ANSWER, **problem_responses(400, 404, 413, 415, 422)},
+    responses={**_INFER_ANSWER, **problem_responses(400, 404, 409, 413, 415, 422)},
     openapi_extra=_INFER_BODY,
 )
 async def infer(model_id: ModelId, request: Request, services: App, db: Db) -> Response:
     loaded = await services.roster.require(db, model_id)
     parsed = await _receive(request, services)
     probabilities_NK = await loaded.batcher.predict(parsed.images_NHW)
-    encoded = encode_answer(model_id, loaded.card, parsed.request, probabilities_NK)
+    encoded = encode_answer(loaded.model.id, loaded.card, parsed.request, probabilities_NK)
     return _respond(request, encoded)
 
 

@@ -47,6 +47,8 @@ PATHS = {
     "/v1/runs/{run_id}",
     "/v1/runs/{run_id}/metrics",
     "/v1/models",
+    "/v1/models/aliases",
+    "/v1/models/aliases/{name}",
     "/v1/models/{model_id}",
     "/v1/models/{model_id}/predict",
     "/v1/models/{model_id}/feature-maps",
