@@ -10,6 +10,7 @@ from fastapi import Depends, Path, Request
 from starlette.convertors import StringConvertor, register_url_convertor
 
 from api import examples
+from api.inference.answers import VERSION
 from api.json_body import read_json
 from api.permissions import grant_of
 from api.pointers import ErrorItem
@@ -17,6 +18,7 @@ from api.problems import invalid
 from api.queries import Query
 from api.services import Services
 from fmx_store.blobs import BlobStore
+from fmx_store.errors import NotFoundError
 from fmx_store.ids import ID_LENGTH
 from fmx_store.settings import Settings
 from fmx_store.viewers import View
@@ -68,6 +70,12 @@ RunId = Annotated[str, Path(description="A run's id.", examples=[examples.RUN_ID
 ModelId = Annotated[
     str, Path(description="A model's id, or an alias.", examples=[examples.MODEL_ID])
 ]
+
+
+async def refuse_version(version: Annotated[str, Path(description="Always 1.")]) -> None:
+    """Raises NotFoundError for a version that no model has."""
+    if version != VERSION:
+        raise NotFoundError("version", version[:100])
 
 
 async def permit(request: Request) -> None:

@@ -9,6 +9,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
 from api import examples, problems
+from api.inference.repository_schemas import IndexRequest, LoadRequest
 from api.inference.schemas import InferRequest
 from api.json_body import JSON_TYPE
 from api.links import add_links
@@ -28,7 +29,7 @@ _REF = "#/components/schemas/{model}"
 _ANY_PATH = (500, 503)  # what each path can answer
 _OF_KEYS = (401, 403, 429)  # and where keys are needed
 
-_PARSED_HERE = (PredictRequest, AliasRequest, InferRequest)
+_PARSED_HERE = (PredictRequest, AliasRequest, InferRequest, IndexRequest, LoadRequest)
 
 KEY_SCHEME = "key"
 _KEYS = (
@@ -134,11 +135,13 @@ def predict_request_body() -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
-def alias_request_body() -> dict[str, Any]:
-    """The request body that names a model, for openapi_extra."""
-    schema = {"$ref": _REF.format(model=AliasRequest.__name__)}
-    content = {JSON_TYPE: {"schema": schema, "examples": examples.ALIAS_REQUESTS}}
-    return {"requestBody": {"required": True, "content": content}}
+def json_body(
+    model: type[BaseModel], shown: Mapping[str, Mapping[str, Any]], *, required: bool = True
+) -> dict[str, Any]:
+    """The body of a request that is one JSON value, for openapi_extra."""
+    schema = {"$ref": _REF.format(model=model.__name__)}
+    content = {JSON_TYPE: {"schema": schema, "examples": dict(shown)}}
+    return {"requestBody": {"required": required, "content": content}}
 
 
 def header(

@@ -76,6 +76,13 @@ PERMISSIONS: Mapping[str, Permission] = {
     "get_server_readiness": _ANY_KEY,
     "get_tensors": Permission(Scope.PREDICT),
     "get_model_readiness": Permission(Scope.PREDICT),
+    "get_config": Permission(Scope.PREDICT),
+    "get_model_statistics": Permission(Scope.PREDICT),
+    "get_statistics": Permission(Scope.PREDICT),
+    "get_repository_index": Permission(Scope.PREDICT),
+    "load_model": Permission(Scope.PREDICT),
+    "unload_model": Permission(Scope.PREDICT),
+    "refuse_extension": _ANY_KEY,
     "infer": _PREDICT,
 }
 

@@ -8,6 +8,7 @@ import asyncio
 import itertools
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from anyio import to_thread
@@ -15,6 +16,7 @@ from anyio import to_thread
 from api.predict.catalogue import Catalogue, Loaded
 from fmx_store.errors import NotFoundError
 from fmx_store.ids import is_id
+from fmx_store.tables import Model
 from fmx_store.viewers import View, Viewer
 
 BELIEVED_SECONDS = 1.0  # so long another server's deletion or promotion may go unseen
@@ -72,16 +74,24 @@ class Roster:
 
     def forget_job(self, job_id: str) -> None:
         """Forgets a deleted job's models; lookups under way are not kept. From any thread."""
-        self._last_change = next(self._changes)
-        for key, entry in tuple(self._entries.items()):
-            if entry.loaded.model.job_id == job_id:
-                self._entries.pop(key, None)
+        self._forget(lambda _, model: model.job_id == job_id)
+
+    def forget_model(self, model_id: str) -> None:
+        """Forgets a model, whatever it is asked for by; as above."""
+        self._forget(lambda _, model: model.id == model_id)
+
+    def loaded_ids(self) -> set[str]:
+        """The models that are in memory and have been asked for."""
+        return {entry.loaded.model.id for entry in tuple(self._entries.values())}
 
     def forget_alias(self, alias: str) -> None:
-        """Forgets what an alias named; lookups under way are not kept. From any thread."""
+        """Forgets what an alias named; as above."""
+        self._forget(lambda name, _: name == alias)
+
+    def _forget(self, is_meant: Callable[[str, Model], bool]) -> None:
         self._last_change = next(self._changes)
-        for key in tuple(self._entries):
-            if key[1] == alias:
+        for key, entry in tuple(self._entries.items()):
+            if is_meant(key[1], entry.loaded.model):
                 self._entries.pop(key, None)
 
 

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from api import examples
 from api.dependencies import App, Db
 from api.json_body import read_json
-from api.openapi import alias_request_body, answer, problem_responses
+from api.openapi import answer, json_body, problem_responses
 from api.paging import check_limit
 from api.pointers import ErrorItem, describe_invalid
 from api.problems import invalid
@@ -67,7 +67,7 @@ def get_alias(name: AliasName, db: Db) -> AliasBody:
         **answer(200, examples.ALIAS),
         **problem_responses(400, 409, 413, 415, 422),
     },
-    openapi_extra=alias_request_body(),
+    openapi_extra=json_body(AliasRequest, examples.ALIAS_REQUESTS),
 )
 def put_alias(
     name: AliasName,

@@ -19,6 +19,7 @@ from api.routes import (
     models,
     pages,
     reports,
+    repository,
     runs,
 )
 from fmx_store import keys
@@ -38,7 +39,7 @@ class Route:
     def fill(self, **ids: str) -> str:
         """The path with ids in it."""
         given = {"kind": "q1", "form": "html", "version": "1", "path": "a.txt", **ids}
-        given.setdefault("name", "production")
+        given |= {"name": "production", "rest": "status", "extension": "system"} | given
         return re.sub(r":\w+}", "}", self.path).format(**given)
 
 
@@ -46,6 +47,8 @@ def _routers() -> Iterator[tuple[str, Sequence[Any]]]:
     for module in (kinds, jobs, runs, artifacts, aliases, models, reports, health, pages):
         yield "", module.router.routes
     yield "", inference.server_router.routes
+    yield "", repository.router.routes
+    yield "", repository.unserved_router.routes
     yield inference.MODEL_PATH, inference.model_router.routes
     yield f"{inference.MODEL_PATH}/versions/{{version}}", inference.model_router.routes
 

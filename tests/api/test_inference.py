@@ -73,7 +73,12 @@ def split(answer: httpx.Response) -> tuple[dict[str, Any], bytes]:
 
 
 def test_the_server_tells_of_itself(shared: Service) -> None:
-    assert shared.get("/v2")["extensions"] == ["binary_tensor_data"]
+    assert shared.get("/v2")["extensions"] == [
+        "binary_tensor_data",
+        "model_configuration",
+        "model_repository",
+        "statistics",
+    ]
     assert shared.get("/v2/health/live") == {"live": True}
     assert shared.get("/v2/health/ready") == {"ready": True}
 
@@ -99,7 +104,7 @@ def test_a_model_tells_of_itself(shared: Service, path: str, version: str) -> No
     ]
 
 
-@pytest.mark.parametrize("end", ["", "/ready", "/infer"])
+@pytest.mark.parametrize("end", ["", "/ready", "/config", "/stats", "/infer"])
 def test_other_models_and_versions_are_404(shared: Service, path: str, end: str) -> None:
     method = "POST" if end == "/infer" else "GET"
     for other in (f"/v2/models/none{end}", f"{path}/versions/2{end}"):
