@@ -172,13 +172,7 @@ def install(app: FastAPI, max_page: int, *, needs_keys: bool) -> None:
                 tags=app.openapi_tags,
             )
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
-            for model in (
-                ProblemBody,
-                PredictRequest,
-                AliasRequest,
-                InferRequest,
-                *REQUESTS.values(),
-            ):
+            for model in (ProblemBody, *_PARSED_HERE, *REQUESTS.values()):
                 _add_schema(schemas, model)
             _declare_keys(document, needs_keys=needs_keys)
             add_links(document)
