@@ -19,6 +19,7 @@ from api.routes import (
     inference,
     jobs,
     kinds,
+    metrics,
     models,
     pages,
     reports,
@@ -67,7 +68,7 @@ def create_app(settings: Settings | None = None) -> App:
         generate_unique_id_function=lambda route: route.name,
         dependencies=[Depends(permit)],
     )
-    for module in (kinds, jobs, runs, artifacts, aliases, models, reports, health, pages):
+    for module in (kinds, jobs, runs, artifacts, aliases, models, reports, health, metrics, pages):
         app.include_router(module.router)
     inference.install(app)
     app.mount("/static", pages.WholeFiles(directory=pages.WEB / "static"))

@@ -18,6 +18,10 @@ STRANGER = Grant("", Viewer(owner=None, sees_all=False), frozenset(), None)
 """Whoever asks without a key, where one is needed: for what is open to all."""
 
 
+WATCHER = Grant("", EVERYONE, frozenset({Scope.READ}), None)
+"""Whoever reads the metrics without a key, where that is allowed."""
+
+
 class Meter(Enum):
     """What is counted of a key, beside all of its requests."""
 
@@ -42,6 +46,7 @@ _UNKNOWN = Permission(Scope.ADMIN)  # of a route that the table lacks
 PERMISSIONS: Mapping[str, Permission] = {
     "get_health": _ANY_KEY,
     "get_readiness": _ANY_KEY,
+    "get_metrics_text": _READ,
     "get_root": _ANY_KEY,
     "get_docs": _ANY_KEY,
     "get_openapi": _ANY_KEY,
@@ -86,6 +91,7 @@ PERMISSIONS: Mapping[str, Permission] = {
     "infer": _PREDICT,
 }
 
+METRICS_PATH = "/metrics"
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 """What answers without a key: an orchestrator asks it. The rest of the server is not even named."""
 

@@ -11,6 +11,8 @@ from celery import Celery
 from sqlalchemy import select
 
 from api.doorman import Doorman
+from api.observed.standing import Standing
+from api.observed.traffic import Traffic
 from api.predict.catalogue import Catalogue
 from api.predict.roster import Roster
 from api.readiness import Glances
@@ -49,6 +51,8 @@ class Services:
     roster: Roster
     models_executor: ThreadPoolExecutor
     doorman: Doorman
+    standing: Standing
+    traffic: Traffic = field(default_factory=Traffic)
     glances: Glances = field(default_factory=Glances)
     reports: Shelf = field(default_factory=Shelf)
     # Decoding is arithmetic: more of it at once than cores only takes memory.
@@ -122,6 +126,7 @@ def open_services(settings: Settings) -> Services:
         roster=Roster(catalogue, 2 * settings.max_loaded_models),
         models_executor=models_executor,
         doorman=Doorman(db, settings),
+        standing=Standing(db),
     )
     services.maintenance.start()
     return services

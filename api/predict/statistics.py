@@ -33,10 +33,14 @@ class Duration:
     count: int = 0
     ns: int = 0
 
-    def add(self, ns: int) -> None:
-        """Counts one more."""
-        self.count += 1
+    def add(self, ns: int, count: int = 1) -> None:
+        """Counts one more, or some that took so long together."""
+        self.count += count
         self.ns += ns
+
+    def absorb(self, other: "Duration") -> None:
+        """Adds what another one has."""
+        self.add(other.ns, other.count)
 
 
 @dataclass
@@ -52,6 +56,12 @@ class Compute:
         self.input.add(times.fed - times.began)
         self.infer.add(times.answered - times.fed)
         self.output.add(times.told - times.answered)
+
+    def absorb(self, other: "Compute") -> None:
+        """Adds what another one has."""
+        self.input.absorb(other.input)
+        self.infer.absorb(other.infer)
+        self.output.absorb(other.output)
 
 
 @dataclass
@@ -90,6 +100,16 @@ class Statistics:
         self.last_asked_ms = time.time_ns() // _NS_PER_MS
         self.batches[num_pictures].add(times)
 
+    def absorb(self, other: "Statistics") -> None:
+        """Adds what another model's have."""
+        self.num_pictures += other.num_pictures
+        self.success.absorb(other.success)
+        self.fail.absorb(other.fail)
+        self.queue.absorb(other.queue)
+        self.compute.absorb(other.compute)
+        for size, compute in other.batches.items():
+            self.batches[size].absorb(compute)
+
 
 class Register:
     """The statistics of the models that were asked most recently. For any thread."""
@@ -99,7 +119,7 @@ class Register:
         self._size = size
         self._lock = threading.Lock()
         self._kept: OrderedDict[str, Statistics] = OrderedDict()
-        self._num_other_pictures = 0
+        self._others = Statistics("", "", None)  # of those that are told apart no more
 
     def of(self, model: Model) -> Statistics:
         """A model's statistics, which begin with nothing."""
@@ -120,14 +140,17 @@ class Register:
                     self._drop(statistics.model_id)
 
     def _drop(self, model_id: str) -> None:
-        self._num_other_pictures += self._kept.pop(model_id).num_pictures
+        self._others.absorb(self._kept.pop(model_id))
 
     def seen_by(self, viewer: Viewer) -> list[Statistics]:
         """Those of the models that a viewer sees, the last asked first."""
         with self._lock:
             return [s for s in reversed(self._kept.values()) if viewer.sees(s.owner)]
 
-    @property
-    def num_other_pictures(self) -> int:
-        """Pictures that models were asked for which are told apart no more."""
-        return self._num_other_pictures
+    def all_seen_by(self, viewer: Viewer) -> list[Statistics]:
+        """As `seen_by`; whoever sees all gets the sums of the models told apart no more, too.
+
+        Those have no model's id.
+        """
+        seen = self.seen_by(viewer)
+        return [*seen, self._others] if viewer.sees_all else seen

@@ -16,6 +16,7 @@ from api.routes import (
     inference,
     jobs,
     kinds,
+    metrics,
     models,
     pages,
     reports,
@@ -44,7 +45,7 @@ class Route:
 
 
 def _routers() -> Iterator[tuple[str, Sequence[Any]]]:
-    for module in (kinds, jobs, runs, artifacts, aliases, models, reports, health, pages):
+    for module in (kinds, jobs, runs, artifacts, aliases, models, reports, health, metrics, pages):
         yield "", module.router.routes
     yield "", inference.server_router.routes
     yield "", repository.router.routes

@@ -16,7 +16,7 @@ from api.predict.statistics import BatchTimes, Register, Statistics
 from api.problems import ProblemError
 from fmx_ml.files import ONNX_FILE
 from fmx_store.tables import Model
-from fmx_store.viewers import EVERYONE
+from fmx_store.viewers import EVERYONE, Viewer
 
 
 class Gate:
@@ -262,7 +262,9 @@ def test_models_that_are_asked_no_more_are_counted_together() -> None:
     assert register.of(models[0]).num_pictures == 5
     register.of(models[2])
     assert [s.model_id for s in register.seen_by(EVERYONE)] == ["c", "a"]
-    assert register.num_other_pictures == 5
+    assert register.all_seen_by(EVERYONE)[-1].num_pictures == 5
     register.forget_job("job-a")
     assert [s.model_id for s in register.seen_by(EVERYONE)] == ["c"]
-    assert register.num_other_pictures == 10
+    others = register.all_seen_by(EVERYONE)[-1]
+    assert (others.model_id, others.num_pictures, others.success.count) == ("", 10, 2)
+    assert register.all_seen_by(Viewer("ada", sees_all=False)) == []

@@ -32,6 +32,7 @@ IDS = [f"{method} {path}" for path, method, _ in OPERATIONS]
 PATHS = {
     "/healthz",
     "/readyz",
+    "/metrics",
     "/v1/kinds",
     "/v1/kinds/{kind}",
     "/v1/jobs",
