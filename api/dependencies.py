@@ -20,6 +20,7 @@ from api.services import Services
 from fmx_store.blobs import BlobStore
 from fmx_store.errors import NotFoundError
 from fmx_store.ids import ID_LENGTH
+from fmx_store.logs import note_ids
 from fmx_store.settings import Settings
 from fmx_store.viewers import View
 
@@ -78,6 +79,9 @@ async def refuse_version(version: Annotated[str, Path(description="Always 1.")])
         raise NotFoundError("version", version[:100])
 
 
+_ID_NAMES = {"job_id": "job", "run_id": "run", "model_id": "model"}  # of a path's, in the log
+
+
 async def permit(request: Request) -> None:
     """Lets a request through to its route.
 
@@ -86,6 +90,7 @@ async def permit(request: Request) -> None:
     services: Services = request.app.state.services
     endpoint = request.scope["endpoint"]
     services.doorman.permit(request.scope, grant_of(request.scope), endpoint.__name__)
+    note_ids(**{_ID_NAMES[k]: v for k, v in request.path_params.items() if k in _ID_NAMES})
     if request.scope["query_string"]:
         refuse_odd_query(request)
 

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.observed.traffic import route_of
 from api.problems import describe, render
+from fmx_store.logs import note_ids
 
 HEAD_KEY = "fmx.head"  # of the scope: the client asked with HEAD, a body need not be made
 
@@ -44,6 +45,7 @@ class Envelope:
             return
         request_id = _request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
+        note_ids(request_id=request_id)  # each request is a task of its own
         asked_method = scope["method"]
         is_head = asked_method == "HEAD"
         if is_head:

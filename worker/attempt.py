@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from fmx_store import artifacts, claims
-from fmx_store.claims import Claim, Failure, StagedFile, Success
+from fmx_store.claims import Claim, Failure, Lease, StagedFile, Success
 from fmx_store.errors import BlobError, LeaseLostError, StorageUnavailableError
+from fmx_store.logs import Ids, about
 from fmx_store.states import Reason, Role, State
 from worker.context import Context
 from worker.endings import (
@@ -41,6 +42,11 @@ MODEL_FILE = "model.onnx"
 CANCEL_SECONDS = 1.5  # that the log of a cancelled run may take to store
 
 _log = logging.getLogger(__name__)
+
+
+def ids_of(lease: Lease) -> Ids:
+    """What is logged under a lease concerns these."""
+    return {"job": lease.job_id, "run": lease.run_id, "attempt": lease.attempt}
 
 
 class Attempt:
@@ -78,6 +84,11 @@ class Attempt:
         if self.is_over:  # the recorder may have looked for a lease that its run's end has ended
             return self._is_lost
         return self.lease in self._recorder.lost
+
+    def begin(self) -> None:
+        """Says that it begins."""
+        with about(**ids_of(self.lease)):
+            _log.info("%s: begins", self.label)
 
     def take(self, message: Message) -> None:
         """What the trainer says; after its last message, nothing."""
@@ -149,6 +160,15 @@ class Attempt:
 
     def end(self, ending: Ending) -> None:
         """Writes the ending, as long as the lease is held and the database does not stay away."""
+        with about(**ids_of(self.lease)):
+            self._try_to_write(ending)
+        self.is_over = True
+        self._recorder.release(self.lease)
+        self._keeper.forget(self.lease)
+        self._keeper.collect(self.lease)
+        self.scratch.clear()
+
+    def _try_to_write(self, ending: Ending) -> None:
         try:
             self._write(ending)
         except LeaseLostError:
@@ -158,11 +178,6 @@ class Attempt:
             _log.warning(
                 "%s: given up, the database is away, its lease runs out: %s", self.label, said
             )
-        self.is_over = True
-        self._recorder.release(self.lease)
-        self._keeper.forget(self.lease)
-        self._keeper.collect(self.lease)
-        self.scratch.clear()
 
     def _write(self, ending: Ending) -> None:
         try:
