@@ -1,12 +1,13 @@
 """The server: an app made from settings, with everything it holds opened while it runs."""
 
+import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import cached_property
 from importlib.metadata import version
 
 from fastapi import Depends, FastAPI
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import openapi, problems
 from api.dependencies import permit
@@ -28,15 +29,24 @@ from api.routes import (
 from api.services import open_services
 from api.shortcut import Shortcut
 from fmx_store.settings import Settings, get_settings
+from fmx_store.tracing import are_wanted
 
 
 class App(FastAPI):
-    """FastAPI's app behind a guard and a shortcut, which come before all of its layers."""
+    """FastAPI's app behind a guard and a shortcut, which come before all of its layers.
+
+    Where traces are wanted, a span around each request comes before them.
+    """
 
     @cached_property
-    def _guarded(self) -> Guard:
+    def _guarded(self) -> ASGIApp:
         short = {models.PREDICT_PATH: models.predict, inference.INFER_PATH: inference.infer}
-        return Guard(Shortcut(super().__call__, short))
+        guarded = Guard(Shortcut(super().__call__, short))
+        if not are_wanted(os.environ):
+            return guarded
+        from api.observed.tracing import Traced  # noqa: PLC0415 - only who wants traces pays
+
+        return Traced(guarded)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["app"] = self

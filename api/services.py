@@ -28,6 +28,7 @@ from fmx_store.keys import has_live_key
 from fmx_store.maintenance import Maintenance
 from fmx_store.revision import get_revision
 from fmx_store.settings import Settings
+from fmx_store.tracing import Traces, open_traces
 from fmx_store.viewers import View, Viewer
 
 
@@ -52,6 +53,7 @@ class Services:
     models_executor: ThreadPoolExecutor
     doorman: Doorman
     standing: Standing
+    traces: Traces
     traffic: Traffic = field(default_factory=Traffic)
     glances: Glances = field(default_factory=Glances)
     reports: Shelf = field(default_factory=Shelf)
@@ -91,6 +93,7 @@ class Services:
         await asyncio.to_thread(self.maintenance.stop)
         await asyncio.to_thread(self.doorbell.close)
         await asyncio.to_thread(self._db.close)
+        await asyncio.to_thread(self.traces.close)
         self.celery.close()
         await asyncio.to_thread(self.models_executor.shutdown, cancel_futures=True)
 
@@ -127,6 +130,7 @@ def open_services(settings: Settings) -> Services:
         models_executor=models_executor,
         doorman=Doorman(db, settings),
         standing=Standing(db),
+        traces=open_traces("fmx-server"),
     )
     services.maintenance.start()
     return services

@@ -93,7 +93,8 @@ def _index_of_owners(name: str, *columns: str) -> Index:
 class Job(SQLModel, table=True):
     """One submitted spec. `version` rises with every change a reader can see.
 
-    Its owner is that of the API key it came with, None where keys are off.
+    Its owner is that of the API key it came with, None where keys are off. Its traceparent is the
+    W3C name of the span that submitted it, None where that was not traced.
     """
 
     __table_args__ = (
@@ -123,6 +124,7 @@ class Job(SQLModel, table=True):
     started_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     finished_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     owner: str | None = Field(default=None, max_length=MAX_OWNER_LENGTH)
+    traceparent: str | None = Field(default=None, max_length=55)
 
 
 class JobTag(SQLModel, table=True):

@@ -68,6 +68,8 @@ def _supervise(context: Context, pack: Sequence[Claim], trainers: Trainers) -> N
     try:
         Crew(context, attempts, recorder, keeper, trainers).work(has_given_up)
     finally:
+        for attempt in attempts:
+            attempt.span.end("given up")  # if its end was not written
         keeper.stop()
         recorder.stop()
         if not context.is_stopping():
