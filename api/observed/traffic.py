@@ -4,6 +4,8 @@ Plain sums, since every request goes through here: what Prometheus wants is made
 asks.
 """
 
+import functools
+import re
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import MutableMapping
@@ -60,5 +62,12 @@ def route_of(scope: MutableMapping[str, Any]) -> str:
     """The template of a request's path, such as /v1/jobs/{job_id}."""
     found: str | None = scope.get(ROUTE)
     if found is None:
-        found = getattr(scope.get("route"), "path", None)
-    return found or UNKNOWN
+        # A route of a router that was included in another knows the end of its path alone.
+        whole = scope.get("fastapi", {}).get("effective_route_context")
+        found = getattr(whole or scope.get("route"), "path", None)
+    return _without_types(found) if found else UNKNOWN
+
+
+@functools.cache
+def _without_types(template: str) -> str:
+    return re.sub(r":\w+}", "}", template)

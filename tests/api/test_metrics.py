@@ -1,5 +1,6 @@
 """What Prometheus reads: valid, true, bounded, and each viewer's own."""
 
+import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -58,18 +59,22 @@ def test_requests_are_counted_by_route_method_and_status(service: Service) -> No
     service.client.get("/no/such/path")
     service.client.request("PROPFIND", "/v1/jobs")
     service.client.post("/v1/models/none/predict", json={})
+    service.client.get("/v2/models/none/versions/1/ready")
+    service.client.get("/static/no-such-file")
     samples = read(service.client)
 
     def count(route: str, method: str, status: int) -> float:
         labels = {"route": route, "method": method, "status": str(status)}
         return value(samples, "fmx_http_requests_total", **labels)
 
-    one = "/v1/jobs/{job_id:id}"
+    one = "/v1/jobs/{job_id}"
     assert count("/v1/jobs", "POST", 202) == 1
     assert (count(one, "GET", 200), count(one, "HEAD", 200), count(one, "GET", 404)) == (3, 1, 1)
     assert count("none", "GET", 404) == 1
     assert count("/v1/jobs", "other", 405) + count("none", "other", 405) == 1
     assert count("/v1/models/{model_id}/predict", "POST", 404) == 1
+    assert count("/v2/models/{model_id}/versions/{version}/ready", "GET", 404) == 1
+    assert count("/static", "GET", 404) == 1
     name, labels = "fmx_http_request_duration_seconds", {"route": one, "method": "GET"}
     assert value(samples, f"{name}_count", **labels) == 4
     assert value(samples, f"{name}_bucket", le="+Inf", **labels) == 4
@@ -166,18 +171,21 @@ def test_workers_are_bounded() -> None:
 
 def test_streams_are_counted_while_they_last(service: Service) -> None:
     """Here a long download, whose reader takes its time."""
-    content = b"x" * 30_000_000
+    content = b"x" * 12_000_000
     job_id = service.run_to_success(job_files={"large.bin": content})
-    route = "/v1/jobs/{job_id}/artifacts/{path:path}"
+    route = "/v1/jobs/{job_id}/artifacts/{path}"
 
     def count() -> float:
         return value(read(service.client), "fmx_http_streams", route=route)
 
-    with service.client.stream("GET", f"/v1/jobs/{job_id}/artifacts/large.bin") as answer:
+    # The system keeps little for a reader that says so: the rest waits in the server.
+    options = [(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)]
+    slow = httpx.Client(
+        base_url=service.server.url, transport=httpx.HTTPTransport(socket_options=options)
+    )
+    with slow, slow.stream("GET", f"/v1/jobs/{job_id}/artifacts/large.bin") as answer:
         next(answer.iter_raw())
-        with httpx.Client(base_url=service.server.url) as other:
-            samples = read(other)
-            assert value(samples, "fmx_http_streams", route=route) == 1
+        assert count() == 1
     wait_until(lambda: count() == 0, 10)
 
 
