@@ -126,7 +126,7 @@ def open_services(settings: Settings) -> Services:
         shown_jobs=shown_jobs,
         watch=JobWatch(shown_jobs.version),
         catalogue=catalogue,
-        roster=Roster(catalogue, 2 * settings.max_loaded_models),
+        roster=Roster(catalogue, settings.max_loaded_models),
         models_executor=models_executor,
         doorman=Doorman(db, settings),
         standing=Standing(db),

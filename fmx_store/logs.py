@@ -24,7 +24,8 @@ _noted: ContextVar[Ids] = ContextVar("fmx_ids", default=_NOTHING)
 
 def note_ids(**ids: str | int) -> None:
     """Adds ids to what this task or thread logs from now on."""
-    _noted.set({**_noted.get(), **ids})
+    known = _noted.get()
+    _noted.set({**known, **ids} if known else ids)
 
 
 @contextmanager

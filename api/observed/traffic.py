@@ -60,11 +60,12 @@ class Traffic:
 
 def route_of(scope: MutableMapping[str, Any]) -> str:
     """The template of a request's path, such as /v1/jobs/{job_id}."""
-    found: str | None = scope.get(ROUTE)
-    if found is None:
-        # A route of a router that was included in another knows the end of its path alone.
-        whole = scope.get("fastapi", {}).get("effective_route_context")
-        found = getattr(whole or scope.get("route"), "path", None)
+    known: str | None = scope.get(ROUTE)
+    if known is not None:
+        return known
+    # A route of a router that was included in another knows the end of its path alone.
+    whole = scope.get("fastapi", {}).get("effective_route_context")
+    found: str | None = getattr(whole or scope.get("route"), "path", None)
     return _without_types(found) if found else UNKNOWN
 
 

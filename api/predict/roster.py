@@ -19,6 +19,7 @@ from fmx_store.ids import is_id
 from fmx_store.tables import Model
 from fmx_store.viewers import View, Viewer
 
+MOST_NAMES = 256  # that models are known by: ids, and aliases of each who asks
 BELIEVED_SECONDS = 1.0  # so long another server's deletion or promotion may go unseen
 
 _Named = tuple[Viewer | None, str]  # a model's id, or somebody's alias
@@ -66,7 +67,7 @@ class Roster:
         key = _name(view, name)
         self._entries[key] = _Entry(loaded, looked_at)
         self._entries.move_to_end(key)
-        while len(self._entries) > self._size:
+        while len(self.loaded_ids()) > self._size or len(self._entries) > MOST_NAMES:
             self._entries.popitem(last=False)
         if last_change != self._last_change:  # what was forgotten meanwhile may be this
             self._entries.pop(key, None)
