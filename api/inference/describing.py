@@ -22,7 +22,13 @@ from fmx_ml.specs import IMAGE_SIDE
 
 BACKEND = "onnxruntime"
 PLATFORM = f"{BACKEND}_onnx"
-EXTENSIONS = ["binary_tensor_data", "model_configuration", "model_repository", "statistics"]
+EXTENSIONS = [
+    "binary_tensor_data",
+    "classification",
+    "model_configuration",
+    "model_repository",
+    "statistics",
+]
 
 _PICTURE = [1, IMAGE_SIDE, IMAGE_SIDE]
 _MICROSECONDS = 1_000_000

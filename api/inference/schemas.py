@@ -133,7 +133,11 @@ class AskedOutput(Body):
     """An output that the client wants."""
 
     name: _OutputName
-    parameters: Parameters = Field(default={}, description="binary_data: as bytes, not as JSON.")
+    parameters: Parameters = Field(
+        default={},
+        description="binary_data: as bytes, not as JSON. classification: of the probabilities, the "
+        "so many greatest, as score:index:label.",
+    )
 
 
 class InferRequest(Body):

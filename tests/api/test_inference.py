@@ -75,6 +75,7 @@ def split(answer: httpx.Response) -> tuple[dict[str, Any], bytes]:
 def test_the_server_tells_of_itself(shared: Service) -> None:
     assert shared.get("/v2")["extensions"] == [
         "binary_tensor_data",
+        "classification",
         "model_configuration",
         "model_repository",
         "statistics",
@@ -232,6 +233,13 @@ BLANK = np.zeros((2, 28, 28), np.uint8)
         (
             {"outputs": [{"name": "label", "parameters": {"classification": 3}}]},
             "/outputs/0/parameters/classification",
+        ),
+        *(
+            (
+                {"outputs": [{"name": "probabilities", "parameters": {"classification": odd}}]},
+                "/outputs/0/parameters/classification",
+            )
+            for odd in (-1, 1.5, "2", True, [2])
         ),
         ({"id": 7}, "/id"),
     ],

@@ -90,6 +90,29 @@ def test_predictions(
     check(client.infer(model_id, [given], priority=1, timeout=1000), made, 5)
 
 
+@pytest.mark.parametrize("binary", [True, False])
+@pytest.mark.parametrize(("asked", "told"), [(1, 1), (3, 3), (99, 5)])
+def test_the_most_probable_classes(
+    client: triton.InferenceServerClient,
+    model_id: str,
+    made: ModelFiles,
+    binary: bool,
+    asked: int,
+    told: int,
+) -> None:
+    output = triton.InferRequestedOutput("probabilities", binary_data=binary, class_count=asked)
+    result = client.infer(model_id, [tensor(made, 4, binary=True)], outputs=[output])
+    ranked = result.as_numpy("probabilities")
+    assert ranked.shape == (4, told)
+    names = names_of("fashion-mnist", made.half)
+    for row_K, texts in zip(made.probabilities_NK[:4], ranked.tolist(), strict=True):
+        parts = [(t.decode() if isinstance(t, bytes) else t).split(":") for t in texts]
+        best = sorted(range(5), key=lambda index: -row_K[index])[:told]
+        assert [int(index) for _, index, _ in parts] == best
+        assert [label for *_, label in parts] == [names[index] for index in best]
+        assert [float(score) for score, *_ in parts] == pytest.approx(row_K[best], abs=1e-5)
+
+
 @pytest.mark.parametrize("up", [None, "gzip", "deflate"])
 @pytest.mark.parametrize("down", [None, "gzip", "deflate"])
 def test_compression_both_ways(
