@@ -17,13 +17,15 @@ from prometheus_client.core import (
     InfoMetricFamily,
     Metric,
 )
-from prometheus_client.exposition import choose_encoder
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from api.observed.traffic import SECONDS, Times, Traffic
 from api.predict.statistics import Statistics
 from fmx_store.figures import Figures
 
+OPENMETRICS = "application/openmetrics-text"
 MAX_WORKERS = 200  # that are told apart
 OTHERS = "other"  # models and workers that are not
 
@@ -43,13 +45,15 @@ class Observed:
 
 
 def expose(observed: Observed, accept: str) -> tuple[bytes, str]:
-    """The text in the form that an Accept header likes best, and its media type."""
+    """The text and its media type: OpenMetrics where an Accept header names it."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Families(observed))
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
-    encode, media_type = choose_encoder(accept)
-    return encode(registry), media_type
+    # prometheus_client's own choice raises TypeError over versions that are none.
+    if any(part.partition(";")[0].strip() == OPENMETRICS for part in accept.lower().split(",")):
+        return openmetrics.generate_latest(registry), openmetrics.CONTENT_TYPE_LATEST
+    return generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4
 
 
 class _Families(Collector):

@@ -164,6 +164,26 @@ def test_openmetrics_is_told_to_who_asks_for_it(shared: Service) -> None:
     problem(shared.client.get("/metrics?x=1"), 422, "invalid")
 
 
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "application/openmetrics-text; version=x",
+        "application/openmetrics-text;version=99.0.0;escaping=zzz",
+        "application/openmetrics-text; =; version",
+        "text/plain; version=x; escaping=",
+        ";;;,,,=;",
+        "image/png",
+        ",".join(["text/plain;q=0.5"] * 1000),
+    ],
+    ids=lambda accept: accept[:40],
+)
+def test_whatever_is_accepted_something_is_told(shared: Service, accept: str) -> None:
+    answer = shared.client.get("/metrics", headers={"Accept": accept})
+    assert answer.status_code == 200
+    parse = parse_openmetrics if "openmetrics" in accept else text_string_to_metric_families
+    assert any(family.name == "fmx_jobs" for family in parse(answer.text)) or "fmx_" in answer.text
+
+
 def test_workers_are_bounded() -> None:
     told = exposition._bound({f"worker-{n}": n for n in range(1, 6)}, 3)
     assert told == {"worker-5": 5, "worker-4": 4, "worker-3": 3, "other": 3}
