@@ -10,7 +10,8 @@ import sys
 from pydantic import ValidationError
 
 from api.main import create_app
-from api.server import Server, allow_files, log_config
+from api.server import Server, allow_files
+from fmx_store.logs import log_config
 from fmx_store.settings import get_settings
 
 FAILED, BAD_SETTINGS = 1, 2
@@ -20,7 +21,7 @@ def main() -> int:
     """Runs until a signal ends it; gives back the exit status."""
     try:
         settings = get_settings()
-        logging.config.dictConfig(log_config(settings.log_level))
+        logging.config.dictConfig(log_config(settings.log_level, settings.log_format))
         server = Server(create_app(settings), settings)
     except ValidationError as error:
         for item in error.errors(include_url=False):

@@ -8,8 +8,10 @@ from typing import Any
 from api.keyring import KeyRing
 from api.permissions import (
     ANYONE,
+    METRICS_PATH,
     OPEN_PATHS,
     STRANGER,
+    WATCHER,
     Meter,
     permission_of,
     refuse_scope,
@@ -34,6 +36,7 @@ class Doorman:
     def __init__(self, db: Database, settings: Settings) -> None:
         """Nobody is known yet."""
         self._needs_keys = settings.needs_keys
+        self._has_open_metrics = settings.open_metrics
         self._is_local = not settings.trust_network
         self._ring = KeyRing(db)
         rates = settings.rates
@@ -72,9 +75,7 @@ class Doorman:
     async def _identify(self, scope: AsgiScope) -> Grant:
         key = _bearer(scope)
         if key is None:
-            if scope["path"] in OPEN_PATHS and scope["method"] in {"GET", "HEAD"}:
-                return STRANGER
-            raise _no_key()
+            return self._name_stranger(scope)
         digest = hash_key(key)
         if self._failures is not None and not self._ring.knows(digest):
             wait = self._failures.look(_address(scope))
@@ -86,6 +87,15 @@ class Doorman:
                 self._failures.take(_address(scope))
             raise _bad_key()
         return grant
+
+    def _name_stranger(self, scope: AsgiScope) -> Grant:
+        """What who has no key may do. Raises ProblemError (401) where that is nothing."""
+        if scope["method"] in {"GET", "HEAD"}:
+            if scope["path"] in OPEN_PATHS:
+                return STRANGER
+            if scope["path"] == METRICS_PATH and self._has_open_metrics:
+                return WATCHER
+        raise _no_key()
 
 
 def _refuse_foreign(scope: AsgiScope) -> None:

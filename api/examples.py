@@ -250,6 +250,11 @@ MODEL: dict[str, Any] = {
     },
 }
 
+ALIAS: dict[str, Any] = {"name": "production", "model": MODEL_ID, "updated_at": _ENDED}
+ALIAS_REQUESTS: dict[str, dict[str, Any]] = {
+    "promote": {"summary": "The model's id", "value": {"model": MODEL_ID}}
+}
+
 _STROKE = [0] * 10 + [200] * 3 + [0] * 2 + [200] * 3 + [0] * 10
 PREDICT_REQUESTS: dict[str, dict[str, Any]] = {
     "rows": {"summary": "Rows of the model's test set", "value": {"test_rows": [0, 1, 2]}},

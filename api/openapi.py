@@ -9,12 +9,13 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
 from api import examples, problems
+from api.inference.repository_schemas import IndexRequest, LoadRequest
 from api.inference.schemas import InferRequest
 from api.json_body import JSON_TYPE
 from api.links import add_links
 from api.permissions import OPEN_PATHS, permission_of
 from api.predict.uploads import FIELD, FORM_TYPE, PICTURE_TYPES
-from api.queries import PredictRequest
+from api.queries import AliasRequest, PredictRequest
 from api.schemas import ProblemBody
 from fmx_ml.requests import REQUESTS
 
@@ -27,6 +28,8 @@ _TEXT = {"type": "string"}
 _REF = "#/components/schemas/{model}"
 _ANY_PATH = (500, 503)  # what each path can answer
 _OF_KEYS = (401, 403, 429)  # and where keys are needed
+
+_PARSED_HERE = (PredictRequest, AliasRequest, InferRequest, IndexRequest, LoadRequest)
 
 KEY_SCHEME = "key"
 _KEYS = (
@@ -132,6 +135,15 @@ def predict_request_body() -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
+def json_body(
+    model: type[BaseModel], shown: Mapping[str, Mapping[str, Any]], *, required: bool = True
+) -> dict[str, Any]:
+    """The body of a request that is one JSON value, for openapi_extra."""
+    schema = {"$ref": _REF.format(model=model.__name__)}
+    content = {JSON_TYPE: {"schema": schema, "examples": dict(shown)}}
+    return {"requestBody": {"required": required, "content": content}}
+
+
 def header(
     name: str, description: str, example: Any, schema: Mapping[str, Any] = _TEXT
 ) -> dict[str, Any]:
@@ -160,7 +172,7 @@ def install(app: FastAPI, max_page: int, *, needs_keys: bool) -> None:
                 tags=app.openapi_tags,
             )
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
-            for model in (ProblemBody, PredictRequest, InferRequest, *REQUESTS.values()):
+            for model in (ProblemBody, *_PARSED_HERE, *REQUESTS.values()):
                 _add_schema(schemas, model)
             _declare_keys(document, needs_keys=needs_keys)
             add_links(document)

@@ -18,6 +18,10 @@ STRANGER = Grant("", Viewer(owner=None, sees_all=False), frozenset(), None)
 """Whoever asks without a key, where one is needed: for what is open to all."""
 
 
+WATCHER = Grant("", EVERYONE, frozenset({Scope.READ}), None)
+"""Whoever reads the metrics without a key, where that is allowed."""
+
+
 class Meter(Enum):
     """What is counted of a key, beside all of its requests."""
 
@@ -42,6 +46,7 @@ _UNKNOWN = Permission(Scope.ADMIN)  # of a route that the table lacks
 PERMISSIONS: Mapping[str, Permission] = {
     "get_health": _ANY_KEY,
     "get_readiness": _ANY_KEY,
+    "get_metrics_text": _READ,
     "get_root": _ANY_KEY,
     "get_docs": _ANY_KEY,
     "get_openapi": _ANY_KEY,
@@ -63,6 +68,10 @@ PERMISSIONS: Mapping[str, Permission] = {
     "get_archive": _READ,
     "get_artifact": _READ,
     "get_report": _READ,
+    "get_aliases": _READ,
+    "get_alias": _READ,
+    "put_alias": _SUBMIT,
+    "delete_alias": _SUBMIT,
     "get_models": _READ,
     "get_model": _READ,
     "predict": _PREDICT,
@@ -72,9 +81,17 @@ PERMISSIONS: Mapping[str, Permission] = {
     "get_server_readiness": _ANY_KEY,
     "get_tensors": Permission(Scope.PREDICT),
     "get_model_readiness": Permission(Scope.PREDICT),
+    "get_config": Permission(Scope.PREDICT),
+    "get_model_statistics": Permission(Scope.PREDICT),
+    "get_statistics": Permission(Scope.PREDICT),
+    "get_repository_index": Permission(Scope.PREDICT),
+    "load_model": Permission(Scope.PREDICT),
+    "unload_model": Permission(Scope.PREDICT),
+    "refuse_extension": _ANY_KEY,
     "infer": _PREDICT,
 }
 
+METRICS_PATH = "/metrics"
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 """What answers without a key: an orchestrator asks it. The rest of the server is not even named."""
 

@@ -19,6 +19,7 @@ from starlette.responses import Response
 from api.pointers import ErrorItem, describe_invalid_request, spec_pointer
 from fmx_ml.questions import MisfitError
 from fmx_store.errors import (
+    AliasNameError,
     BlobError,
     ConflictError,
     CursorError,
@@ -130,6 +131,7 @@ TABLE: dict[type[Exception], Callable[[Any], Problem]] = {
         422, e.code, str(e), [ErrorItem(spec_pointer(e.place), e.code, str(e))]
     ),
     MisfitError: lambda e: _invalid([ErrorItem(spec_pointer(e.field), "does_not_fit", e.message)]),
+    AliasNameError: lambda e: _invalid([ErrorItem("path name", e.code, str(e))]),
     LimitError: lambda e: Problem(422, e.code, str(e), [ErrorItem("/spec", e.code, str(e))]),
     QuotaError: _quota,
     NoRoomError: lambda e: Problem(507, e.code, str(e), headers=_LATER),

@@ -124,3 +124,11 @@ class PredictRequest(BaseModel):
     test_rows: list[Annotated[Int, Field(ge=0)]] = Field(
         default_factory=list, min_length=1, description="Rows of the model's test set, from 0."
     )
+
+
+class AliasRequest(BaseModel):
+    """Which model an alias is to name from now on."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str = Field(description="A model's id.", max_length=64)

@@ -204,6 +204,14 @@ class ModelDetail(ModelBody):
     description: dict[str, Any] = Field(description="model.json: architecture, input, outputs, …")
 
 
+class AliasBody(Body):
+    """A name of a model, and which model that is now."""
+
+    name: str
+    model: str
+    updated_at: Moment
+
+
 class JobPage(Body):
     """Jobs, newest first."""
 
@@ -229,6 +237,13 @@ class ModelPage(Body):
     """Models, newest first."""
 
     items: list[ModelBody]
+    next_cursor: str | None
+
+
+class AliasPage(Body):
+    """Some aliases, and where the list goes on."""
+
+    items: list[AliasBody]
     next_cursor: str | None
 
 

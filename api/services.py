@@ -11,6 +11,8 @@ from celery import Celery
 from sqlalchemy import select
 
 from api.doorman import Doorman
+from api.observed.standing import Standing
+from api.observed.traffic import Traffic
 from api.predict.catalogue import Catalogue
 from api.predict.roster import Roster
 from api.readiness import Glances
@@ -26,6 +28,7 @@ from fmx_store.keys import has_live_key
 from fmx_store.maintenance import Maintenance
 from fmx_store.revision import get_revision
 from fmx_store.settings import Settings
+from fmx_store.tracing import Traces, open_traces
 from fmx_store.viewers import View, Viewer
 
 
@@ -49,6 +52,9 @@ class Services:
     roster: Roster
     models_executor: ThreadPoolExecutor
     doorman: Doorman
+    standing: Standing
+    traces: Traces
+    traffic: Traffic = field(default_factory=Traffic)
     glances: Glances = field(default_factory=Glances)
     reports: Shelf = field(default_factory=Shelf)
     # Decoding is arithmetic: more of it at once than cores only takes memory.
@@ -87,6 +93,7 @@ class Services:
         await asyncio.to_thread(self.maintenance.stop)
         await asyncio.to_thread(self.doorbell.close)
         await asyncio.to_thread(self._db.close)
+        await asyncio.to_thread(self.traces.close)
         self.celery.close()
         await asyncio.to_thread(self.models_executor.shutdown, cancel_futures=True)
 
@@ -122,6 +129,8 @@ def open_services(settings: Settings) -> Services:
         roster=Roster(catalogue, settings.max_loaded_models),
         models_executor=models_executor,
         doorman=Doorman(db, settings),
+        standing=Standing(db),
+        traces=open_traces("fmx-server"),
     )
     services.maintenance.start()
     return services

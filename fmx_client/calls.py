@@ -56,14 +56,16 @@ ReportForm: TypeAlias = Literal["html", "pdf", "md"]
 Request: TypeAlias = JobRequest | Mapping[str, Any] | str
 
 
-def _get(wire: Wire, kind: type[A], *parts: str) -> Task[A]:
+def get_one(wire: Wire, kind: type[A], *parts: str) -> Task[A]:
+    """What is at a path."""
     answer = yield from wire.ask(Call("GET", path_to(*parts)))
     return answer.read(kind)
 
 
-def _pages(
+def get_pages(
     wire: Wire, item_type: type[A], path: str, limit: int | None = None, **filters: str | None
 ) -> Flow[A, None]:
+    """The items of a list, page by page."""
     left, cursor = limit, None
     while left is None or left > 0:
         asked = {"limit": PAGE_ITEMS if left is None else min(left, PAGE_ITEMS), "cursor": cursor}
@@ -138,17 +140,17 @@ def validate(
 
 def kinds(wire: Wire) -> Task[list[Kind]]:
     """The kinds of experiments there are."""
-    return (yield from _get(wire, Page[Kind], "kinds")).items
+    return (yield from get_one(wire, Page[Kind], "kinds")).items
 
 
 def kind(wire: Wire, name: str) -> Task[Kind]:
     """One kind with its schema, defaults, presets and published figures."""
-    return (yield from _get(wire, Kind, "kinds", name))
+    return (yield from get_one(wire, Kind, "kinds", name))
 
 
 def job(wire: Wire, job_id: str) -> Task[Job]:
     """A job as it is now."""
-    return (yield from _get(wire, Job, "jobs", job_id))
+    return (yield from get_one(wire, Job, "jobs", job_id))
 
 
 def jobs(
@@ -160,17 +162,17 @@ def jobs(
     limit: int | None = None,
 ) -> Flow[Job, None]:
     """Jobs that match every filter given, newest first."""
-    return _pages(wire, Job, path_to("jobs"), limit, kind=kind, state=state, tag=tag)
+    return get_pages(wire, Job, path_to("jobs"), limit, kind=kind, state=state, tag=tag)
 
 
 def runs(wire: Wire, job_id: str) -> Flow[Run, None]:
     """The trainings of a job, in their order."""
-    return _pages(wire, Run, path_to("jobs", job_id, "runs"))
+    return get_pages(wire, Run, path_to("jobs", job_id, "runs"))
 
 
 def run(wire: Wire, run_id: str) -> Task[Run]:
     """A run as it is now."""
-    return (yield from _get(wire, Run, "runs", run_id))
+    return (yield from get_one(wire, Run, "runs", run_id))
 
 
 def metrics(wire: Wire, run_id: str, *, max_points: int | None = None) -> Task[Metrics]:
@@ -182,7 +184,7 @@ def metrics(wire: Wire, run_id: str, *, max_points: int | None = None) -> Task[M
 
 def results(wire: Wire, job_id: str) -> Task[ResultsBody]:
     """The tables of a job. Raises NotReadyError before they exist, ConflictError without any."""
-    return (yield from _get(wire, ResultsBody, "jobs", job_id, "results"))
+    return (yield from get_one(wire, ResultsBody, "jobs", job_id, "results"))
 
 
 def manifest(wire: Wire, job_id: str) -> Task[dict[str, Any]]:
@@ -192,7 +194,7 @@ def manifest(wire: Wire, job_id: str) -> Task[dict[str, Any]]:
 
 def artifacts(wire: Wire, job_id: str) -> Flow[Artifact, None]:
     """The files of a job, by path."""
-    return _pages(wire, Artifact, path_to("jobs", job_id, "artifacts"))
+    return get_pages(wire, Artifact, path_to("jobs", job_id, "artifacts"))
 
 
 def download(wire: Wire, job_id: str, artifact: Artifact | str, to: Path | str) -> Task[Path]:
@@ -238,12 +240,12 @@ def report(wire: Wire, job_ids: Sequence[str] = (), *, form: ReportForm = "html"
 
 def models(wire: Wire, *, limit: int | None = None) -> Flow[Model, None]:
     """The models there are, newest first."""
-    return _pages(wire, Model, path_to("models"), limit)
+    return get_pages(wire, Model, path_to("models"), limit)
 
 
 def model(wire: Wire, model_id: str) -> Task[Model]:
-    """One model with its description."""
-    return (yield from _get(wire, Model, "models", model_id))
+    """One model, by its id or an alias, with its description."""
+    return (yield from get_one(wire, Model, "models", model_id))
 
 
 def predict(
@@ -258,7 +260,7 @@ def predict(
 
     Args:
         wire: the client.
-        model_id: which model.
+        model_id: which model: its id or an alias.
         files: paths of picture files, or (name, bytes) pairs.
         images: 28 rows of 28 numbers of 0 to 255 each; arrays do.
         test_rows: rows of the model's test set.
@@ -286,7 +288,8 @@ def feature_maps(
 
     Args:
         wire: the client.
-        model_id: which model. Raises ConflictError where it has no convolutions.
+        model_id: which model: its id or an alias. Raises ConflictError where it has no
+            convolutions.
         files: paths of picture files, or (name, bytes) pairs.
         images: 28 rows of 28 numbers of 0 to 255 each; arrays do.
         test_rows: rows of the model's test set.
@@ -383,9 +386,14 @@ def retry(wire: Wire, job_id: str) -> Task[Job]:
 
 
 def delete(wire: Wire, job_id: str) -> Task[None]:
-    """Deletes a job and its files. Raises ConflictError while it runs."""
+    """Deletes a job and its files. Raises ConflictError while it runs or a model has an alias."""
+    return delete_one(wire, "jobs", job_id)
+
+
+def delete_one(wire: Wire, *parts: str) -> Task[None]:
+    """Deletes what is at a path; what an earlier sending has deleted is no error."""
     try:
-        yield from wire.ask(Call("DELETE", path_to("jobs", job_id)))
+        yield from wire.ask(Call("DELETE", path_to(*parts)))
     except NotFoundError as error:
         if error.sends == 1:
             raise

@@ -17,6 +17,8 @@ import typer
 
 from fmx_client.calls import ReportForm
 from fmx_client.downloads import place_in
+from fmx_client.model_commands import models_app
+from fmx_client.options import AsJson, Url
 from fmx_client.requests import make_request
 from fmx_client.session import CANCELLED, USAGE, Commands, Session, exit_as, fail
 from fmx_client.terminal import views
@@ -32,12 +34,8 @@ app = typer.Typer(
 )
 artifacts_app = typer.Typer(help="The files that a job left.", no_args_is_help=True)
 app.add_typer(artifacts_app, name="artifacts")
+app.add_typer(models_app, name="models")
 
-Url = Annotated[
-    str | None,
-    typer.Option("--url", help="The server (else FMX_URL, else this machine).", metavar="URL"),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 JobName = Annotated[
     str,
     typer.Argument(metavar="JOB", help="A job's id, how it begins or ends, or `last`."),
@@ -245,7 +243,7 @@ def predict(
         typer.Option(metavar="N", min=0, help="A row of the test set; may be given again."),
     ] = None,
     model: Annotated[
-        str | None, typer.Option(metavar="ID", help="Which model; else the newest.")
+        str | None, typer.Option(metavar="ID", help="A model's id or alias; else the newest.")
     ] = None,
     url: Url = None,
     as_json: AsJson = False,
@@ -262,7 +260,9 @@ def predict(
 
 @app.command("feature-maps")
 def feature_maps(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model's id, or `last`.")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A model's id or alias, or `last`.")
+    ],
     out: Annotated[Path, typer.Option(metavar="FILE.png", help="Where to draw them.")],
     picture: Annotated[
         Path | None,
@@ -332,18 +332,6 @@ def kinds(
         else:
             one = session.client.kind(kind)
             session.put(one, views.kind(one))
-
-
-@app.command()
-def models(
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
-    url: Url = None,
-    as_json: AsJson = False,
-) -> None:
-    """List models, newest first."""
-    with Session(url, as_json) as session:
-        found = list(session.client.models(limit=limit))
-        session.put(found, views.models(found))
 
 
 @app.command()

@@ -6,7 +6,7 @@ from typing import Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
-from fmx_client import calls, watching
+from fmx_client import calls, naming, watching
 from fmx_client.connection import describe, find_url, http_options
 from fmx_client.errors import FmxClientError
 from fmx_client.wire import Answer, Call, Emit, Flow, Pause, Steps, Task, Wire, announced
@@ -105,6 +105,10 @@ class Client:
     report = _method(calls.report)
     models = _iterator(calls.models)
     model = _method(calls.model)
+    aliases = _iterator(naming.aliases)
+    alias = _method(naming.alias)
+    promote = _method(naming.promote)
+    delete_alias = _method(naming.delete_alias)
     predict = _method(calls.predict)
     feature_maps = _method(calls.feature_maps)
     feature_map_sheet = _method(calls.feature_map_sheet)

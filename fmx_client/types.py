@@ -213,6 +213,14 @@ class Model(Answered):
     description: dict[str, Any] | None = None
 
 
+class Alias(Answered):
+    """A name of a model, and which model that is now."""
+
+    name: str
+    model: str
+    updated_at: datetime | None = None
+
+
 class Prediction(Answered):
     """What a model says of one picture: of a file, or of a row of the test set."""
 

@@ -4,7 +4,9 @@ StoreError
 ├── NotFoundError          not_found
 ├── ConflictError          conflict
 │   ├── TransitionError    illegal_transition
+│   ├── AmbiguousAliasError
 │   └── IdempotencyError   idempotency_mismatch
+├── AliasNameError         bad_alias
 ├── LimitError             limit_exceeded
 ├── QuotaError             quota_exceeded
 ├── NoRoomError            disk_full
@@ -52,6 +54,14 @@ class TransitionError(ConflictError):
         super().__init__(f"{what} {identity} is {present} and can't become {wanted}")
 
 
+class AmbiguousAliasError(ConflictError):
+    """Several owners have an alias of this name, and whoever asks sees more than one."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"several owners have an alias {name!r}: name the model by its id")
+
+
 class IdempotencyError(ConflictError):
     """An idempotency key was used before, with another request."""
 
@@ -60,6 +70,19 @@ class IdempotencyError(ConflictError):
     def __init__(self, key: str) -> None:
         self.key = key
         super().__init__(f"the idempotency key {key!r} was used with another request")
+
+
+class AliasNameError(StoreError):
+    """No model can be called so."""
+
+    code = "bad_alias"
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(
+            "an alias has 1 to 64 letters, digits, dots, dashes and underscores, begins with a "
+            "letter or a digit, looks like no id, and is none of aliases, last and stats"
+        )
 
 
 class LimitError(StoreError):

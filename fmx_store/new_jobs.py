@@ -33,6 +33,18 @@ class IdempotencyKey:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Where a job comes from: whose it is, and the place in a trace that its spans belong to."""
+
+    owner: str | None
+    traceparent: str | None
+
+
+NOBODY = Origin(None, None)
+"""Of jobs that are submitted where keys are off and traces too."""
+
+
+@dataclass(frozen=True)
 class NewJob:
     """A job that is to be recorded; `runs` has its trainings by name, in the plan's order."""
 
@@ -58,11 +70,11 @@ def draft(
     request: JobRequest,
     planned: Sequence[PlannedRun],
     idempotency: IdempotencyKey | None = None,
-    owner: str | None = None,
+    origin: Origin = NOBODY,
 ) -> NewJob:
     """The rows of a request's job, of whose runs none is taken over yet."""
     at = now()
-    job = _make_job(request, owner, at)
+    job = _make_job(request, origin, at)
     runs = {p.name: _make_run(job, request, p, i, at) for i, p in enumerate(planned)}
     collation = {
         **_base_run(job, at),
@@ -109,11 +121,12 @@ def _defaults(model: type[SQLModel]) -> Row:
 _JOB, _RUN = _defaults(Job), _defaults(Run)
 
 
-def _make_job(request: JobRequest, owner: str | None, at: datetime) -> Row:
+def _make_job(request: JobRequest, origin: Origin, at: datetime) -> Row:
     return {
         **_JOB,
         "id": new_id(),
-        "owner": owner,
+        "owner": origin.owner,
+        "traceparent": origin.traceparent,
         "kind": request.kind,
         "preset": request.preset,
         "name": request.name,

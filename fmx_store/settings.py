@@ -65,6 +65,7 @@ class Settings(BaseSettings):
         default=False,
         description="Let whoever reaches the server do everything: keys off on any address.",
     )
+    open_metrics: bool = Field(default=False, description="May /metrics be read without a key?")
     port: int = Field(default=8000, ge=0, le=65_535, description="Port; 0 takes a free one.")
     data_dir: Path = Field(
         default=Path(".fmx"), description="Database, broker, artifacts and cache of one machine."
@@ -100,6 +101,9 @@ class Settings(BaseSettings):
         default=10.0, gt=0, description="Silence after which the download is given up."
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="json: one object a line."
+    )
 
     worker_device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="What this worker trains on; auto: a GPU where there is one."

@@ -22,7 +22,7 @@ from fmx_ml.trainings import PlannedRun
 from fmx_store import new_jobs, reuse
 from fmx_store.database import Database
 from fmx_store.errors import IdempotencyError, LimitError, UnknownRunError
-from fmx_store.new_jobs import IdempotencyKey, NewJob
+from fmx_store.new_jobs import IdempotencyKey, NewJob, Origin
 from fmx_store.quotas import Quotas
 from fmx_store.tables import Idempotency, Job, Run
 from fmx_store.viewers import EVERYONE, Record, View, Viewer
@@ -36,11 +36,15 @@ TRIES = 5
 
 @dataclass(frozen=True)
 class Submission:
-    """What is asked for, and by whom; with the same key of an owner it is recorded once."""
+    """What is asked for, and by whom; with the same key of an owner it is recorded once.
+
+    `traceparent` is the place in a trace that the job's spans belong to, if it is traced.
+    """
 
     request: JobRequest
     idempotency: IdempotencyKey | None = None
     viewer: Viewer = EVERYONE
+    traceparent: str | None = None
 
     @property
     def slot(self) -> tuple[str, str]:
@@ -107,8 +111,8 @@ def _record(db: Database, submission: Submission, max_runs: int, quotas: Quotas 
 
 def _draft(db: Database, submission: Submission, max_runs: int) -> NewJob:
     planned = plan_runs(View(db, submission.viewer), submission.request, max_runs)
-    owner = submission.viewer.owner
-    return new_jobs.draft(submission.request, planned, submission.idempotency, owner)
+    origin = Origin(submission.viewer.owner, submission.traceparent)
+    return new_jobs.draft(submission.request, planned, submission.idempotency, origin)
 
 
 def record_all(

@@ -58,6 +58,7 @@ class Word(TypeDecorator[str]):
 
 
 MAX_OWNER_LENGTH = 64
+MAX_ALIAS_LENGTH = 64
 
 # Every constraint has a name that a migration can call it by.
 SQLModel.metadata.naming_convention = {
@@ -92,7 +93,8 @@ def _index_of_owners(name: str, *columns: str) -> Index:
 class Job(SQLModel, table=True):
     """One submitted spec. `version` rises with every change a reader can see.
 
-    Its owner is that of the API key it came with, None where keys are off.
+    Its owner is that of the API key it came with, None where keys are off. Its traceparent is the
+    W3C name of the span that submitted it, None where that was not traced.
     """
 
     __table_args__ = (
@@ -122,6 +124,7 @@ class Job(SQLModel, table=True):
     started_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     finished_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     owner: str | None = Field(default=None, max_length=MAX_OWNER_LENGTH)
+    traceparent: str | None = Field(default=None, max_length=55)
 
 
 class JobTag(SQLModel, table=True):
@@ -318,6 +321,22 @@ class Model(SQLModel, table=True):
     test_accuracy: float | None = None
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     owner: str | None = Field(default=None, max_length=MAX_OWNER_LENGTH)
+
+
+class ModelAlias(SQLModel, table=True):
+    """A name for a model, of the model's owner, that can be moved to another model.
+
+    The owner is empty where keys are off, since a part of a primary key can't be null. A model
+    does not go while an alias names it: the reference has no cascade.
+    """
+
+    __tablename__ = "model_alias"  # pyright: ignore[reportAssignmentType] - a name, as documented
+    __table_args__ = (Index("ix_model_alias_model", "model_id"),)
+
+    name: str = Field(primary_key=True, max_length=MAX_ALIAS_LENGTH)
+    owner: str = Field(default="", primary_key=True, max_length=MAX_OWNER_LENGTH)
+    model_id: str = Field(sa_column_args=(ForeignKey("model.id"),), max_length=ID_LENGTH)
+    updated_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
 
 
 _IS_DELETION = text("type = 'deleted'")

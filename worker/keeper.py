@@ -15,6 +15,7 @@ from fmx_store import artifacts
 from fmx_store.checkpoints import StoredCheckpoint
 from fmx_store.claims import Lease
 from fmx_store.errors import BlobError, LeaseLostError
+from fmx_store.logs import make_thread
 from worker.context import Context
 from worker.recorder import OUTAGES, Recorder, first_line
 
@@ -51,7 +52,7 @@ class Keeper:
             self._waiting[lease] = _File(epoch, path)
             self._changed.notify_all()
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
+                self._thread = make_thread(self._run, "keeper")
                 self._thread.start()
 
     def note(self, lease: Lease, stored: StoredCheckpoint) -> None:

@@ -20,6 +20,7 @@ from fmx_store.checkpoints import StoredCheckpoint
 from fmx_store.claims import Lease
 from fmx_store.database import Database
 from fmx_store.errors import LeaseLostError
+from fmx_store.logs import make_thread
 from fmx_store.progress import Progress
 from fmx_store.states import State
 
@@ -87,7 +88,7 @@ class Recorder:
         self._hurries = self._stops = False
         # The claim was the first sign of life.
         self._written_at = self._looked_at = time.monotonic()
-        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+        self._thread = make_thread(self._run, "recorder")
         self._label = f"run {leases[0].run_id}"
         self.lost: set[Lease] = set()
         self.is_cancelled = False  # the record wants the runs to stop

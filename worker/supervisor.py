@@ -21,7 +21,8 @@ from pathlib import Path
 
 from fmx_store.claims import Claim
 from fmx_store.errors import StorageUnavailableError
-from worker.attempt import Attempt
+from fmx_store.logs import Ids, about
+from worker.attempt import Attempt, ids_of
 from worker.child import Child, FloodError
 from worker.context import Context
 from worker.endings import FULL, Crash, Ending, Halt, HandBack, failure_of
@@ -47,16 +48,28 @@ def supervise(context: Context, pack: Sequence[Claim], trainers: Trainers | None
     Afterwards nothing that they have started is left and their scratch folders are gone, whatever
     has happened; the trainer may wait for the next order.
     """
+    with about(**_common_ids(pack)):
+        _supervise(context, pack, trainers or context.trainers)
+
+
+def _common_ids(pack: Sequence[Claim]) -> Ids:
+    """What all that is logged of a pack concerns."""
+    lease = pack[0].lease
+    return ids_of(lease) if len(pack) == 1 else {"job": lease.job_id}
+
+
+def _supervise(context: Context, pack: Sequence[Claim], trainers: Trainers) -> None:
     leases = [claim.lease for claim in pack]
     recorder = Recorder(context.db, leases, context.settings.heartbeat_seconds)
     has_given_up = _patience(context.is_stopping)
     keeper = Keeper(context, recorder)
     attempts = [Attempt(context, claim, recorder, keeper, has_given_up) for claim in pack]
-    trainers = trainers or context.trainers
     recorder.start()
     try:
         Crew(context, attempts, recorder, keeper, trainers).work(has_given_up)
     finally:
+        for attempt in attempts:
+            attempt.span.end("given up")  # if its end was not written
         keeper.stop()
         recorder.stop()
         if not context.is_stopping():
@@ -85,7 +98,7 @@ class Crew:
     def work(self, has_given_up: Callable[[], bool]) -> None:
         """From the claims to what is written of each end."""
         for attempt in self._attempts:
-            _log.info("%s: begins", attempt.label)
+            attempt.begin()
         with ExitStack() as scratches:
             try:
                 for attempt in self._attempts:

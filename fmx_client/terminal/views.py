@@ -158,6 +158,17 @@ def models(items: Sequence[types.Model]) -> RenderableType:
     return table
 
 
+def aliases(items: Sequence[types.Alias]) -> RenderableType:
+    """Aliases, one a line."""
+    if not items:
+        return Text("no aliases", style="dim")
+    table = new_table("alias", "model", "since")
+    for alias in items:
+        since = Text(moment(alias.updated_at))
+        table.add_row(cell(alias.name), Text(plain(alias.model)), since)
+    return table
+
+
 def kinds(items: Sequence[types.Kind]) -> RenderableType:
     """Kinds, one a line."""
     return _facts((kind.kind, kind.title) for kind in items)

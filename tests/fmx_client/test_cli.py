@@ -36,6 +36,9 @@ COMMANDS = [
     ["delete"],
     ["kinds"],
     ["models"],
+    ["models", "promote"],
+    ["models", "aliases"],
+    ["models", "unname"],
     ["version"],
 ]
 

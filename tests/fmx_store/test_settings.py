@@ -27,6 +27,8 @@ VALUES = {
     "dataset_download": "false",
     "dataset_timeout_seconds": "1.5",
     "log_level": "DEBUG",
+    "log_format": "json",
+    "open_metrics": "true",
     "worker_device": "cuda",
     "worker_concurrency": "4",
     "worker_threads": "2",

@@ -1,0 +1,11 @@
+"""Options that every command has."""
+
+from typing import Annotated
+
+import typer
+
+Url = Annotated[
+    str | None,
+    typer.Option("--url", help="The server (else FMX_URL, else this machine).", metavar="URL"),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
