@@ -13,8 +13,10 @@ from sqlalchemy import (
     Dialect,
     ForeignKey,
     Index,
+    Integer,
     String,
     Table,
+    Text,
     TypeDecorator,
     text,
 )
@@ -234,6 +236,34 @@ class Metric(SQLModel, table=True):
     seconds: float
 
 
+class LogPart(SQLModel, table=True):
+    """Lines of a run's log, from byte `start` of what its attempt has logged.
+
+    Ids of a job rise in the order in which its log is read: they are given under its lock.
+    """
+
+    __tablename__ = "log_part"  # pyright: ignore[reportAssignmentType] - a name, as documented
+    __table_args__ = (
+        Index("ix_log_part_job", "job_id", "id"),
+        Index("ix_log_part_run", "run_id", "id"),
+    )
+
+    id: int | None = Field(
+        default=None, primary_key=True, sa_type=BigInteger().with_variant(Integer, "sqlite")
+    )
+    job_id: str = Field(
+        sa_column_args=(ForeignKey("job.id", ondelete="CASCADE"),), max_length=ID_LENGTH
+    )
+    run_id: str = Field(
+        sa_column_args=(ForeignKey("run.id", ondelete="CASCADE"),), max_length=ID_LENGTH
+    )
+    attempt: int
+    start: int = Field(sa_type=BigInteger)
+    num_bytes: int
+    text: str = Field(sa_type=Text)
+    at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+
+
 class Blob(SQLModel, table=True):
     """A stored file, named by its contents."""
 
@@ -321,6 +351,8 @@ class Model(SQLModel, table=True):
 
 
 _IS_DELETION = text("type = 'deleted'")
+# What makes void what was told of a run before: it goes back, or has ended once more.
+IS_UNDOING = text("type IN ('rewound', 'artifacts')")
 
 
 class Event(SQLModel, table=True):
@@ -331,6 +363,13 @@ class Event(SQLModel, table=True):
 
     __table_args__ = (
         Index("ix_event_deleted", "at", sqlite_where=_IS_DELETION, postgresql_where=_IS_DELETION),
+        Index(
+            "ix_event_undoing",
+            "job_id",
+            "seq",
+            sqlite_where=IS_UNDOING,
+            postgresql_where=IS_UNDOING,
+        ),
     )
 
     job_id: str = Field(primary_key=True, max_length=ID_LENGTH)

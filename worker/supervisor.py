@@ -26,11 +26,12 @@ from worker.child import Child, FloodError
 from worker.context import Context
 from worker.endings import FULL, Crash, Ending, Halt, HandBack, failure_of
 from worker.keeper import Keeper
+from worker.log_tail import LogTail
 from worker.messages import Assignment, Done, Drop
 from worker.orders import Order, write_order
 from worker.preparation import make_order
 from worker.recorder import OUTAGES, Recorder, first_line, outlast
-from worker.scratch import last_words, open_scratch
+from worker.scratch import last_words, open_scratch, scratch_of
 from worker.trainers import Trainers
 
 TICK_SECONDS = 0.1  # between two looks at what may end a run
@@ -48,7 +49,12 @@ def supervise(context: Context, pack: Sequence[Claim], trainers: Trainers | None
     has happened; the trainer may wait for the next order.
     """
     leases = [claim.lease for claim in pack]
-    recorder = Recorder(context.db, leases, context.settings.heartbeat_seconds)
+    settings = context.settings
+    logs = {
+        lease: LogTail(scratch_of(settings.scratch_dir, lease).log, settings.log_bytes)
+        for lease in leases
+    }
+    recorder = Recorder(context.db, leases, settings.heartbeat_seconds, logs)
     has_given_up = _patience(context.is_stopping)
     keeper = Keeper(context, recorder)
     attempts = [Attempt(context, claim, recorder, keeper, has_given_up) for claim in pack]
