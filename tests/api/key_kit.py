@@ -9,7 +9,18 @@ import httpx
 from fastapi.routing import APIRoute
 from http_service import Service
 
-from api.routes import artifacts, health, inference, jobs, kinds, models, pages, reports, runs
+from api.routes import (
+    artifacts,
+    events,
+    health,
+    inference,
+    jobs,
+    kinds,
+    models,
+    pages,
+    reports,
+    runs,
+)
 from fmx_store import keys
 from fmx_store.keys import Scope
 
@@ -31,7 +42,7 @@ class Route:
 
 
 def _routers() -> Iterator[tuple[str, Sequence[Any]]]:
-    for module in (kinds, jobs, runs, artifacts, models, reports, health, pages):
+    for module in (kinds, jobs, events, runs, artifacts, models, reports, health, pages):
         yield "", module.router.routes
     yield "", inference.server_router.routes
     yield inference.MODEL_PATH, inference.model_router.routes
