@@ -89,16 +89,22 @@ class LogStream:
         """A part's lines, after one that says what is missing before it."""
         told = self._ends.get((part.run_id, part.attempt), 0)
         self._ends[part.run_id, part.attempt] = part.start + part.num_bytes
+        lines = part.text.removesuffix("\n").split("\n")
         if part.start > told:
-            yield _line(part, f"[{part.start - told:,} bytes before this were not kept]")
-        for text in part.text.removesuffix("\n").split("\n"):
-            yield _line(part, text)
+            lines.insert(0, f"[{part.start - told:,} bytes before this were not kept]")
+        return _write_lines(part, lines)
 
 
-def _line(part: ReadPart, text: str) -> str:
-    found = _TIMED.fullmatch(text)
-    at, said = (found[1], found[2]) if found else (_show(part.at), text)
-    return f"{at} {part.run_name} #{part.attempt} {said}\n"
+def _write_lines(part: ReadPart, lines: Sequence[str]) -> Iterator[str]:
+    """Lines as they are shown; one without a moment has that of the line before it, or after.
+
+    So the moments of an attempt's lines never go back.
+    """
+    found = [_TIMED.fullmatch(line) for line in lines]
+    moment = next((each[1] for each in found if each), _show(part.at))
+    for line, each in zip(lines, found, strict=True):
+        moment, said = each.groups() if each else (moment, line)
+        yield f"{moment} {part.run_name} #{part.attempt} {said}\n"
 
 
 def _show(at: datetime) -> str:

@@ -6,7 +6,7 @@ and tells of attempts that have left no files too.
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -28,11 +28,15 @@ _TRIMS = 8  # while as much is written as is kept
 
 @dataclass(frozen=True)
 class Logged:
-    """Bytes of an attempt's log from `start` on; of the run's, the last `kept_bytes` are kept."""
+    """Bytes of an attempt's log from `start` on, and when they were read from it.
+
+    Of the run's log the last `kept_bytes` are kept.
+    """
 
     start: int
     content: bytes
     kept_bytes: int
+    at: datetime = field(default_factory=now)
 
     @property
     def end(self) -> int:
@@ -56,7 +60,7 @@ def append(session: Session, run: Run, logged: Logged) -> None:
         "start": logged.start + known,
         "num_bytes": len(content),
         "text": storable(content.decode(errors="replace")),
-        "at": now(),
+        "at": logged.at,
     }
     session.exec(insert(LogPart), params=[row])
     step = max(1, logged.kept_bytes // _TRIMS)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fmx_store.logs import Logged
+from fmx_store.tables import now
 
 MAX_PART_BYTES = 64 * 1024  # in one write
 
@@ -21,6 +22,7 @@ class LogTail:
 
         None where there are none, or they can't be read.
         """
+        at = now()  # what comes later has later moments
         try:
             size = self.path.stat().st_size
             if size <= self.written:
@@ -36,7 +38,7 @@ class LogTail:
         has_end = is_whole and start + len(content) >= size
         if not has_end and (b"\n" in content or len(content) < MAX_PART_BYTES):
             content = content[: content.rfind(b"\n") + 1]
-        return Logged(start, content, self.kept_bytes) if content else None
+        return Logged(start, content, self.kept_bytes, at) if content else None
 
     def forget(self, logged: Logged) -> None:
         """That is written."""
