@@ -97,5 +97,10 @@ class SharedReads(Generic[T]):
         if task is None:
             work: Awaitable[T] = to_thread.run_sync(read, limiter=self._limiter)
             task = self._reading[key] = asyncio.ensure_future(work)
-            task.add_done_callback(lambda _: self._reading.pop(key, None))
+            task.add_done_callback(lambda ended: self._forget(key, ended))
         return await asyncio.shield(task)
+
+    def _forget(self, key: Hashable, ended: asyncio.Task[T]) -> None:
+        self._reading.pop(key, None)
+        if not ended.cancelled():
+            ended.exception()  # all who asked may have left before it failed

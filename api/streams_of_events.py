@@ -65,8 +65,9 @@ class Story:
     async def tell(self, window: Window, form: Form) -> AsyncGenerator[bytes]:
         """All events from a window on, until the job has ended, is gone, or the server stops."""
         yield form.greeting
+        ends_at = time.monotonic() + self._services.settings.max_stream_seconds
         self._pulse_at = time.monotonic() + HEARTBEAT_SECONDS
-        while not self._services.watch.is_stopped:
+        while not self._services.watch.is_stopped and time.monotonic() < ends_at:
             if window.events:
                 yield b"".join(map(form.write, window.events))
             if window.is_over:
@@ -79,7 +80,7 @@ class Story:
                 yield form.heartbeat
                 self._pulse_at = time.monotonic() + HEARTBEAT_SECONDS
             try:
-                window = await self._read_next(window)
+                window = await self._read_next(window, min(self._pulse_at, ends_at))
             except (NotFoundError, CursorError):  # it was deleted; the record was put back
                 return
 
@@ -89,11 +90,11 @@ class Story:
         except AWAY:
             return True
 
-    async def _read_next(self, window: Window) -> Window:
-        """The next window, once there is one; an empty one now and then, and in an outage."""
+    async def _read_next(self, window: Window, until: float) -> Window:
+        """The next window, once there is one; an empty one at a moment, and in an outage."""
         try:
             if not window.has_more:
-                left = self._pulse_at - time.monotonic()
+                left = until - time.monotonic()
                 known = window.version
                 await self._services.watch.wait(
                     self._job_id, left, lambda version, _: version != known

@@ -1,6 +1,7 @@
 """What a job's runs print, as lines of text with time, run and attempt; as it comes, if wanted."""
 
 import re
+import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from datetime import datetime
 
@@ -66,7 +67,8 @@ class LogStream:
 
     async def _follow(self, last: int) -> AsyncGenerator[bytes]:
         """The lines after a part, until the job has ended, is gone, or the server stops."""
-        while not self._services.watch.is_stopped:
+        ends_at = time.monotonic() + self._services.settings.max_stream_seconds
+        while not self._services.watch.is_stopped and time.monotonic() < ends_at:
             try:
                 page = await self.read(last)
             except NotFoundError:

@@ -205,6 +205,7 @@ class Settings(BaseSettings):
     max_page: int = Field(default=200, ge=1, description="Items of a list page.")
     max_wait_seconds: int = Field(default=60, ge=0, description="Of a long poll.")
     max_streams: int = Field(default=500, ge=0, description="Of events and logs, at a time.")
+    max_stream_seconds: int = Field(default=3600, ge=1, description="Then one ends, to be resumed.")
     max_streams_per_owner: int = Field(
         default=100, ge=0, description="Likewise, by a key's owner, or an address without keys."
     )

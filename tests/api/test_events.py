@@ -209,6 +209,20 @@ def test_a_server_that_stops_ends_its_streams(embedded_column: Column, tmp_path:
             assert time.monotonic() - began < 2
 
 
+def test_a_stream_ends_after_so_long_and_goes_on(embedded_column: Column, tmp_path: Path) -> None:
+    settings = embedded_column.settings(port=0, max_stream_seconds=1)
+    with serve(settings, tmp_path) as service:
+        job_id = service.submit()["id"]
+        began = time.monotonic()
+        heard = list(listen(service.client, job_id))
+        logs = service.client.get(f"/v1/jobs/{job_id}/logs?follow=true")
+        assert 1.9 < time.monotonic() - began < 10
+        assert (named(heard), logs.text) == (["job"], "")
+        service.fail(service.claim())
+        rest = list(listen(service.client, job_id, after=heard[-1].id))
+        assert rest[-1].name == "end"
+
+
 def test_a_job_that_is_deleted_ends_its_stream(service: Service) -> None:
     job_id = service.submit()["id"]
     with listening(service, job_id) as heard:

@@ -20,8 +20,6 @@ from typer.testing import CliRunner
 
 from fmx_client.cli import app
 from fmx_store import claims
-from fmx_store.logs import Logged
-from fmx_store.progress import Progress
 
 COMMANDS = [
     ["submit"],
@@ -423,33 +421,6 @@ def test_watch_shows_what_happens_while_it_happens(service: Service, fmx: Fmx) -
     _end(service, claim, "succeeded")
     out, _ = process.communicate(timeout=30)
     assert out.splitlines()[-1].startswith("q1 quick  succeeded after")
-
-
-def test_logs_and_events_are_printed(service: Service, fmx: Fmx) -> None:
-    job_id = service.submit()["id"]
-    claim = service.claim()
-    logged = Logged(0, b"one\ntwo\tand \x1b[2J more\n", 10_000)
-    progress = Progress([epoch(1)], logged=logged)
-    claims.record_all(service.db, {claim.lease: progress})
-    lines = fmx("logs", "last").out.splitlines()
-    assert [line.partition("Z ")[2] for line in lines] == [
-        "seed-0 #1 one",
-        "seed-0 #1 two" + " " * 3 + "and \N{REPLACEMENT CHARACTER}[2J more",
-    ]
-    assert fmx("logs", job_id, "--tail=1").out.splitlines() == lines[1:]
-    assert fmx("logs", "last", "--run=seed-0").out.splitlines() == lines
-    assert len(fmx("logs", "last", "--json").value["lines"]) == 2
-    assert fmx("logs", "last", "--run=seed-9").err == "fmx: the job has no run seed-9\n"
-    process = fmx.start("logs", job_id, "-f")
-    _end(service, claim, "succeeded")
-    out, err = process.communicate(timeout=30)
-    assert (out.splitlines()[0], process.returncode, err) == (lines[0], 0, "")
-    events = [json.loads(line) for line in fmx("events", "last").out.splitlines()]
-    assert [event["event"] for event in events[:4]] == ["job", "job", "run", "epochs"]
-    assert events[-1]["event"] == "end"
-    rest = fmx("events", "last", f"--after={events[-2]['id']}").out.splitlines()
-    assert [json.loads(line) for line in rest] == events[-1:]
-    assert fmx("events", "last", "--after=x").status == 2
 
 
 def test_interrupting_a_wait_leaves_the_job(service: Service, fmx: Fmx) -> None:

@@ -79,6 +79,7 @@ VALUES = {
     "min_free_bytes": "1000",
     "log_bytes": "5000",
     "max_streams": "7",
+    "max_stream_seconds": "60",
     "max_streams_per_owner": "3",
 }
 
