@@ -59,7 +59,7 @@ def test_logs_are_printed(service: Service, fmx: Fmx, claim: Claim) -> None:
     lines = fmx("logs", "last").splitlines()
     assert [line.partition("Z ")[2] for line in lines] == [
         "seed-0 #1 one",
-        "seed-0 #1 two and \N{REPLACEMENT CHARACTER}[2J more",
+        "seed-0 #1 two  and \N{REPLACEMENT CHARACTER}[2J more",
     ]
     assert fmx("logs", claim.job.id, "--tail=1", "--run=seed-0").splitlines() == lines[1:]
     assert len(json.loads(fmx("logs", "last", "--json"))["lines"]) == 2
