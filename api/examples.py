@@ -121,6 +121,8 @@ JOB: dict[str, Any] = {
     "models": [],
     "links": {
         "self": f"/v1/jobs/{JOB_ID}",
+        "events": f"/v1/jobs/{JOB_ID}/events",
+        "logs": f"/v1/jobs/{JOB_ID}/logs",
         "runs": f"/v1/jobs/{JOB_ID}/runs",
         "results": f"/v1/jobs/{JOB_ID}/results",
         "manifest": f"/v1/jobs/{JOB_ID}/manifest",

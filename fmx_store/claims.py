@@ -171,7 +171,7 @@ def _begin(
     session: Session, job: Job, run: Run, worker: str, found: Sequence[StoredCheckpoint]
 ) -> Claim:
     run.attempt += 1
-    run.beat = 0
+    run.beat = run.log_end = 0
     run.epochs_done = found[0].epoch if found else 0
     run.seconds_per_epoch = None
     run.worker = worker[:MAX_WORKER]

@@ -44,28 +44,32 @@ class Logged:
         return self.start + len(self.content)
 
 
-def append(session: Session, run: Run, logged: Logged) -> None:
-    """Adds to the log of a locked run what is not there yet, so that a caller may repeat itself."""
-    mine = (col(LogPart.run_id) == run.id, col(LogPart.attempt) == run.attempt)
-    newest = select(LogPart.start, LogPart.num_bytes).where(*mine).order_by(col(LogPart.id).desc())
-    start, num_bytes = session.exec(newest.limit(1)).first() or (0, 0)
-    known = max(0, start + num_bytes - logged.start)
-    content = logged.content[known:]
+def append(session: Session, told: Sequence[tuple[Run, Logged]]) -> None:
+    """Adds to the logs of locked runs what is new, so that a caller may repeat what it has told."""
+    rows = [row for run, logged in told if (row := _make_part(run, logged)) is not None]
+    if rows:
+        session.exec(insert(LogPart), params=rows)
+    for run, logged in told:
+        step = max(1, logged.kept_bytes // _TRIMS)
+        before, run.log_end = run.log_end, max(run.log_end, logged.end)
+        if before // step != run.log_end // step:
+            _trim(session, run, logged.kept_bytes)
+
+
+def _make_part(run: Run, logged: Logged) -> dict[str, Any] | None:
+    """What is not there yet of it, as a row."""
+    content = logged.content[max(0, run.log_end - logged.start) :]
     if not content:
-        return
-    row = {
+        return None
+    return {
         "job_id": run.job_id,
         "run_id": run.id,
         "attempt": run.attempt,
-        "start": logged.start + known,
+        "start": logged.end - len(content),
         "num_bytes": len(content),
         "text": storable(content.decode(errors="replace")),
         "at": logged.at,
     }
-    session.exec(insert(LogPart), params=[row])
-    step = max(1, logged.kept_bytes // _TRIMS)
-    if logged.end // step != (logged.start + known) // step:
-        _trim(session, run, logged.kept_bytes)
 
 
 def _trim(session: Session, run: Run, kept_bytes: int) -> None:

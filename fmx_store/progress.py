@@ -52,6 +52,7 @@ def write_progress(session: Session, job: Job, told: Sequence[tuple[Run, Progres
     if epochs:
         write_epochs(session, {run.id: run.attempt for run, _ in told}, epochs)
         _note_epochs(session, job, told)
+    logs.append(session, [(run, each.logged) for run, each in told if each.logged])
     for run, each in told:
         _write(session, run, each)
     if job.version == version and any(each.is_visible for _, each in told):
@@ -77,7 +78,5 @@ def _write(session: Session, run: Run, progress: Progress) -> None:
         seconds = {metrics.epoch: metrics.seconds for metrics in progress.epochs}
         run.epochs_done = max(run.epochs_done, *seconds)
         run.seconds_per_epoch = statistics.fmean(seconds.values())
-    if progress.logged:
-        logs.append(session, run, progress.logged)
     if progress.checkpoint:
         checkpoints.add(session, run, progress.checkpoint)

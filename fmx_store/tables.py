@@ -148,7 +148,8 @@ class Run(SQLModel, table=True):
     """One training of a job, or the job's collation.
 
     `attempt` is the fencing token: it rises with every claim, and whoever writes must show it.
-    `beat` rises with every heartbeat. `waiting_for` counts the needed runs that have not ended yet.
+    `beat` rises with every heartbeat; `log_end` is how much of the attempt's log has been written.
+    `waiting_for` counts the needed runs that have not ended yet.
     Due runs of a job that have the same `pack_key` may be claimed and trained together.
     """
 
@@ -175,6 +176,7 @@ class Run(SQLModel, table=True):
     waiting_for: int = 0
     attempt: int = 0
     beat: int = 0
+    log_end: int = Field(default=0, sa_type=BigInteger, sa_column_kwargs={"server_default": "0"})
     crashes: int = 0
     worker: str | None = Field(default=None, max_length=200)
     phase: str = Field(default="queued", max_length=40)

@@ -31,6 +31,7 @@ OUTAGES = (OperationalError, InterfaceError, InternalError, PoolTimeoutError)
 """What a database raises that is away, locked, or no longer the one that may be written."""
 
 WRITE_SECONDS = 0.3  # between two writes: many short epochs go in one
+LOG_SECONDS = 1.0  # between two writes that take the logs' new lines along
 MAX_EPOCHS = 1000  # in one write, after a database has been away for long
 LOOK_SECONDS = 0.5  # between two looks for a cancel, which are only reads
 RETRY_SECONDS = (0.1, 1.0)  # first and longest pause while the database is away
@@ -102,7 +103,7 @@ class Recorder:
         self._news = {lease: _News(log=found.get(lease)) for lease in leases}  # of those held
         self._hurries = self._stops = False
         # The claim was the first sign of life.
-        self._written_at = self._looked_at = time.monotonic()
+        self._written_at = self._looked_at = self._logged_at = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._label = f"run {leases[0].run_id}"
         self.lost: set[Lease] = set()
@@ -221,10 +222,14 @@ class Recorder:
             wait = 0.0 if self._hurries else min(wait, WRITE_SECONDS)
         return self._written_at + wait
 
+    def _logs_are_due(self) -> bool:
+        return self._hurries or self._logged_at + LOG_SECONDS <= time.monotonic()
+
     def _work(self) -> None:
         with self._changed:
             is_due = self._write_due() <= time.monotonic()
-            progress = _take_of(self._news, with_logs=is_due)
+            with_logs = is_due and self._logs_are_due()
+            progress = _take_of(self._news, with_logs=with_logs)
         if not progress:
             return
         if not is_due:
@@ -237,6 +242,7 @@ class Recorder:
             self._learn(progress if is_due else dict.fromkeys(progress, Progress()), states)
             self._looked_at = time.monotonic()
             self._written_at = self._looked_at if is_due else self._written_at
+            self._logged_at = self._looked_at if with_logs else self._logged_at
             self._changed.notify_all()
 
     def _learn(self, written: Mapping[Lease, Progress], states: Mapping[Lease, State]) -> None:

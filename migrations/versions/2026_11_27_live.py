@@ -32,6 +32,7 @@ WHERE version < (SELECT MAX(seq) FROM event WHERE event.job_id = job.id)
 
 
 def upgrade() -> None:
+    op.add_column("run", sa.Column("log_end", sa.BigInteger(), nullable=False, server_default="0"))
     op.create_table(
         "log_part",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True),
@@ -68,3 +69,4 @@ def downgrade() -> None:
     op.execute("DELETE FROM event WHERE type IN ('epochs', 'rewound')")
     op.drop_index("ix_event_undoing", "event")
     op.drop_table("log_part")
+    op.drop_column("run", "log_end")
