@@ -10,6 +10,7 @@ The log says which epochs there were; their figures are in the metrics. Epochs t
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -119,8 +120,10 @@ _ROWS = (
 _NEWEST = select(_EVENT.c.seq).where(_OF_JOB).order_by(_EVENT.c.seq.desc()).limit(1)
 _RUNS = select(_RUN.c.id, _RUN.c.name, _RUN.c.position).where(_RUN.c.job_id == bindparam("job"))
 # What makes void what was told before; there is an index of these alone.
-_UNDOING = select(_EVENT.c.seq, _EVENT.c.type, _EVENT.c.run_id, _EVENT.c.data).where(
-    _OF_JOB, _LATER, IS_UNDOING
+_UNDOING = (
+    select(_EVENT.c.seq, _EVENT.c.type, _EVENT.c.run_id, _EVENT.c.data)
+    .where(_OF_JOB, _LATER, IS_UNDOING)
+    .order_by(_EVENT.c.seq)
 )
 _FIGURES = (
     select(*(_METRIC.c[name] for name in EpochMetrics.columns()))
@@ -217,8 +220,14 @@ class _Story:
         self._names = {run_id: name for run_id, name, _ in runs}
         self._ids = {position: run_id for run_id, _, position in runs}
         self.positions = {run_id: position for position, run_id in self._ids.items()}
+        self._rewinds = defaultdict[str, list[tuple[int, int]]](list)
+        self._ends: dict[str, int] = {}
         told = {"job": job_id, "base": base}
-        self._undoing = () if is_empty else connection.execute(_UNDOING, told).all()
+        for seq, kind, run_id, data in () if is_empty else connection.execute(_UNDOING, told):
+            if kind == "rewound":
+                self._rewinds[run_id].append((seq, data["epoch"]))
+            else:
+                self._ends[run_id] = seq
 
     def tell(self, item: _Item) -> tuple[str, Mapping[str, Any]] | None:
         """An item's event; None where nothing is left of it."""
@@ -246,17 +255,10 @@ class _Story:
     def _name(self, run_id: str | None) -> dict[str, Any]:
         return {"run": run_id, "name": self._names.get(run_id or "")}
 
-    def _later(self, item: _Item, kind: str, run_id: str) -> Iterator[Any]:
-        return (
-            row
-            for row in self._undoing
-            if row.seq > item.seq and (row.type, row.run_id) == (kind, run_id)
-        )
-
     def _tell_epochs(self, item: _Item) -> Mapping[str, Any] | None:
         run_id = self._ids[item.position or 0]
-        goes_back = (row.data["epoch"] for row in self._later(item, "rewound", run_id))
-        last = min([item.last, *goes_back])
+        kept = (epoch for seq, epoch in self._rewinds[run_id] if seq > item.seq)
+        last = min([item.last, *kept])
         if last < item.first:
             return None
         told = {"run": run_id, "first": item.first, "last": last}
@@ -267,7 +269,7 @@ class _Story:
     def _tell_files(self, item: _Item) -> Mapping[str, Any] | None:
         """The files of a run's end; those of an end before its last one are gone."""
         run_id = item.run_id or ""
-        if any(self._later(item, "artifacts", run_id)):
+        if self._ends.get(run_id) != item.seq:
             return None
         found = self._connection.execute(_FILES, {"run": run_id})
         return {"run": run_id, "items": [dict(row) for row in found.mappings()]}

@@ -94,8 +94,8 @@ class Curves:
         try:
             for event in client.events(job_id):
                 self.take(event)
-        except (FmxClientError, ValueError):
-            return  # whoever watches the job is told by the same server
+        except (FmxClientError, ValueError, RuntimeError):
+            return  # whoever watches the job is told by the same server, or has left
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """A panel of losses and one of accuracies, and which colour is whose."""
