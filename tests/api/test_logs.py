@@ -104,7 +104,8 @@ def test_a_lost_lease_logs_nothing(service: Service) -> None:
     assert read(service, job_id) == []
 
 
-def test_of_a_long_log_the_end_is_kept(service: Service) -> None:
+def test_of_a_long_log_the_end_is_kept(column_service: Service) -> None:
+    service = column_service
     job_id = service.submit()["id"]
     writer = Writer(service, service.claim().lease, kept_bytes=8192)
     for number in range(200):
