@@ -6,58 +6,12 @@ A JSON column is written once and never changed in place.
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import (
-    JSON,
-    BigInteger,
-    DateTime,
-    Dialect,
-    ForeignKey,
-    Index,
-    Integer,
-    String,
-    Table,
-    Text,
-    TypeDecorator,
-    text,
-)
+from sqlalchemy import BigInteger, ForeignKey, Index, Table, Text, text
 from sqlmodel import Field, SQLModel, col
 
+from fmx_store.columns import Counter, Json, UtcDateTime, Word
 from fmx_store.ids import ID_LENGTH, new_id
 from fmx_store.states import Reason, Role, State
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """Aware datetimes in UTC, on databases that forget the zone too."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        return None if value is None else value.astimezone(UTC)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-class Word(TypeDecorator[str]):
-    """A member of a StrEnum, kept as its text."""
-
-    impl = String(20)
-    cache_ok = True
-
-    def __init__(self, kind: type[State | Reason | Role]) -> None:
-        """Kind is the enumeration that comes back out."""
-        super().__init__()
-        self.kind = kind
-
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
-        return None if value is None else str(value)
-
-    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
-        return None if value is None else self.kind(value)
-
 
 MAX_OWNER_LENGTH = 64
 
@@ -79,10 +33,6 @@ def now() -> datetime:
 def table_of(model: type[SQLModel]) -> Table:
     """The table of a model, for statements that read or write plain rows."""
     return SQLModel.metadata.tables[str(model.__tablename__)]
-
-
-# As text on both databases: what comes out is what went in, the order and each number's digits too.
-_Json = JSON(none_as_null=True)
 
 
 def _index_of_owners(name: str, *columns: str) -> Index:
@@ -113,12 +63,12 @@ class Job(SQLModel, table=True):
     name: str | None = Field(default=None, max_length=128)
     priority: int
     time_limit_seconds: int | None = None
-    spec: dict[str, Any] = Field(sa_type=_Json)
+    spec: dict[str, Any] = Field(sa_type=Json)
     spec_hash: str = Field(max_length=64)
     state: State = Field(default=State.QUEUED, sa_type=Word(State))
     reason: Reason | None = Field(default=None, sa_type=Word(Reason))
-    error: dict[str, Any] | None = Field(default=None, sa_type=_Json)
-    results: dict[str, Any] | None = Field(default=None, sa_type=_Json)
+    error: dict[str, Any] | None = Field(default=None, sa_type=Json)
+    results: dict[str, Any] | None = Field(default=None, sa_type=Json)
     version: int = 1
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     started_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
@@ -167,12 +117,12 @@ class Run(SQLModel, table=True):
     role: Role = Field(sa_type=Word(Role))
     device: str = Field(max_length=10)
     priority: int
-    training: dict[str, Any] | None = Field(default=None, sa_type=_Json)
+    training: dict[str, Any] | None = Field(default=None, sa_type=Json)
     training_hash: str | None = Field(default=None, max_length=64)
     reused_from: str | None = Field(default=None, max_length=ID_LENGTH)
     state: State = Field(default=State.QUEUED, sa_type=Word(State))
     reason: Reason | None = Field(default=None, sa_type=Word(Reason))
-    error: dict[str, Any] | None = Field(default=None, sa_type=_Json)
+    error: dict[str, Any] | None = Field(default=None, sa_type=Json)
     waiting_for: int = 0
     attempt: int = 0
     beat: int = 0
@@ -183,7 +133,7 @@ class Run(SQLModel, table=True):
     epochs_done: int = 0
     epochs_total: int = 0
     seconds_per_epoch: float | None = None
-    summary: dict[str, Any] | None = Field(default=None, sa_type=_Json)
+    summary: dict[str, Any] | None = Field(default=None, sa_type=Json)
     rung_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     started_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
@@ -250,9 +200,7 @@ class LogPart(SQLModel, table=True):
         Index("ix_log_part_run", "run_id", "id"),
     )
 
-    id: int | None = Field(
-        default=None, primary_key=True, sa_type=BigInteger().with_variant(Integer, "sqlite")
-    )
+    id: int | None = Field(default=None, primary_key=True, sa_type=Counter)
     job_id: str = Field(
         sa_column_args=(ForeignKey("job.id", ondelete="CASCADE"),), max_length=ID_LENGTH
     )
@@ -379,7 +327,7 @@ class Event(SQLModel, table=True):
     type: str = Field(max_length=40)
     run_id: str | None = Field(default=None, max_length=ID_LENGTH)
     attempt: int | None = None
-    data: dict[str, Any] = Field(sa_type=_Json)
+    data: dict[str, Any] = Field(sa_type=Json)
     at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
 
 
@@ -412,7 +360,7 @@ class ApiKey(SQLModel, table=True):
     hash: str = Field(unique=True, max_length=64)
     name: str = Field(default="", max_length=128)
     owner: str = Field(max_length=MAX_OWNER_LENGTH)
-    scopes: list[str] = Field(sa_type=_Json)
+    scopes: list[str] = Field(sa_type=Json)
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     last_used_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     expires_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
