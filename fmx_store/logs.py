@@ -52,7 +52,8 @@ def append(session: Session, told: Sequence[tuple[Run, Logged]]) -> None:
     for run, logged in told:
         step = max(1, logged.kept_bytes // _TRIMS)
         before, run.log_end = run.log_end, max(run.log_end, logged.end)
-        if before // step != run.log_end // step:
+        begins_again = before == 0 and run.attempt > 1
+        if begins_again or before // step != run.log_end // step:
             _trim(session, run, logged.kept_bytes)
 
 

@@ -118,6 +118,17 @@ def test_of_a_long_log_the_end_is_kept(column_service: Service) -> None:
     assert read(service, job_id, tail=5) == lines[-5:]
 
 
+def test_many_short_attempts_are_bounded_too(service: Service) -> None:
+    job_id = service.submit()["id"]
+    for _ in range(20):
+        claim = service.claim()
+        Writer(service, claim.lease, kept_bytes=4096).write("x" * 499)
+        claims.hand_back(service.db, claim.lease)
+    lines = read(service, job_id)
+    assert [line.partition(" x")[0] for line in lines][-1] == "seed-0 #20"
+    assert 4096 <= 500 * len(lines) < 4096 + 500
+
+
 def test_a_log_is_followed_until_the_job_has_ended(column_service: Service) -> None:
     service = column_service
     job_id = service.submit()["id"]
