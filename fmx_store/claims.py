@@ -178,7 +178,7 @@ def _begin(
     if job.state is State.QUEUED:
         move_job(session, job, State.RUNNING)
     move_run(session, job, run, State.RUNNING)
-    if run.attempt > 1:  # what the attempts before have told of later epochs is void
+    if run.attempt > 1 and run.role is Role.TRAINING:  # what was told of later epochs is void
         note(session, job, "rewound", run, epoch=run.epochs_done)
     run.phase = "starting"
     lease = Lease(run_id=run.id, job_id=run.job_id, attempt=run.attempt)

@@ -229,7 +229,8 @@ class ModelRecord:
         if job.state is State.QUEUED:
             self._move_job(job, State.RUNNING)
         self._put(job, run, State.RUNNING)
-        if run.attempt > 1 and self._guards.claim_tells_rewind:
+        goes_on = run.attempt > 1 and run.role is Role.TRAINING
+        if goes_on and self._guards.claim_tells_rewind:
             self._note(job, "rewound", run, run.attempt, epoch=run.epochs_done)
         return Token(place, run.attempt)
 
