@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from api.main import create_app
 from api.server import Server, allow_files
-from fmx_store.logs import log_config
+from fmx_store.log_format import log_config
 from fmx_store.settings import get_settings
 
 FAILED, BAD_SETTINGS = 1, 2

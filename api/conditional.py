@@ -35,6 +35,11 @@ def prefers_png(accept: str | None) -> bool:
     return _quality(accept, "image/png") > _quality(accept, "application/json")
 
 
+def prefers_lines(accept: str | None) -> bool:
+    """Whether an Accept header likes JSON, a document a line, better than server-sent events."""
+    return _quality(accept, "application/x-ndjson") > _quality(accept, "text/event-stream")
+
+
 def accepts_json(accept: str | None) -> bool:
     """Whether JSON is an answer to an Accept header at all."""
     return _quality(accept, "application/json") > 0

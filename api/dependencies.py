@@ -20,7 +20,7 @@ from api.services import Services
 from fmx_store.blobs import BlobStore
 from fmx_store.errors import NotFoundError
 from fmx_store.ids import ID_LENGTH
-from fmx_store.logs import note_ids
+from fmx_store.log_format import note_ids
 from fmx_store.settings import Settings
 from fmx_store.viewers import View
 

@@ -13,6 +13,7 @@ from api.permissions import (
     STRANGER,
     WATCHER,
     Meter,
+    grant_of,
     permission_of,
     refuse_scope,
 )
@@ -62,6 +63,14 @@ class Doorman:
         if self._requests is not None and grant is not STRANGER:
             _take(self._requests, _name(grant, scope), "requests")
         return grant
+
+    async def still_admits(self, scope: AsgiScope) -> bool:
+        """Whether the key of a request that is still being answered is good now."""
+        key = _bearer(scope)
+        if not self._needs_keys or key is None:
+            return not self._needs_keys
+        grant = await self._ring.find(hash_key(key))
+        return grant is not None and grant.viewer == grant_of(scope).viewer
 
     def permit(self, scope: AsgiScope, grant: Grant, route: str) -> None:
         """Lets a request through to a route's function. Raises ProblemError: 403, 429."""

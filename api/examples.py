@@ -121,6 +121,8 @@ JOB: dict[str, Any] = {
     "models": [],
     "links": {
         "self": f"/v1/jobs/{JOB_ID}",
+        "events": f"/v1/jobs/{JOB_ID}/events",
+        "logs": f"/v1/jobs/{JOB_ID}/logs",
         "runs": f"/v1/jobs/{JOB_ID}/runs",
         "results": f"/v1/jobs/{JOB_ID}/results",
         "manifest": f"/v1/jobs/{JOB_ID}/manifest",
@@ -160,6 +162,21 @@ METRICS: dict[str, Any] = {
     "columns": ["epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "seconds"],
     "rows": [[1, 0.3521, 0.8703, 0.1933, 0.9312, 1.02], [2, 0.1754, 0.9381, 0.1502, 0.946, 0.98]],
 }
+
+EVENTS = f"""id: 2
+event: job
+data: {{"state":"running","reason":null,"version":2}}
+
+id: 3
+event: run
+data: {{"run":"{RUN_ID}","name":"seed-0","state":"running","reason":null,"attempt":1}}
+
+"""
+EVENT_LINES = (
+    '{"id":"2","event":"job","data":{"state":"running","reason":null,"version":2}}\n'
+    '{"id":"9-end","event":"end","data":{"state":"succeeded"}}\n'
+)
+LOG = "2026-03-01T09:00:01.250Z seed-0 #1 INFO epoch 1: train_loss 0.3521, seconds 1.0200\n"
 
 RESULTS: dict[str, Any] = {
     "job": JOB_ID,

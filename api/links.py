@@ -10,6 +10,8 @@ _OF_JOB = {
     "cancel_job": "Cancel it.",
     "retry_job": "Run again what did not succeed.",
     "delete_job": "Delete it.",
+    "get_events": "Follow what happens to it.",
+    "get_logs": "Read what its runs print.",
     "get_runs": "List its runs.",
     "get_results": "Show its results.",
     "get_manifest": "Show what its results were made from.",

@@ -16,6 +16,7 @@ from api.guard import Guard
 from api.routes import (
     aliases,
     artifacts,
+    events,
     health,
     inference,
     jobs,
@@ -78,7 +79,19 @@ def create_app(settings: Settings | None = None) -> App:
         generate_unique_id_function=lambda route: route.name,
         dependencies=[Depends(permit)],
     )
-    for module in (kinds, jobs, runs, artifacts, aliases, models, reports, health, metrics, pages):
+    for module in (
+        kinds,
+        jobs,
+        events,
+        runs,
+        artifacts,
+        aliases,
+        models,
+        reports,
+        health,
+        metrics,
+        pages,
+    ):
         app.include_router(module.router)
     inference.install(app)
     app.mount("/static", pages.WholeFiles(directory=pages.WEB / "static"))

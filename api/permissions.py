@@ -61,6 +61,8 @@ PERMISSIONS: Mapping[str, Permission] = {
     "delete_job": _SUBMIT,
     "get_results": _READ,
     "get_manifest": _READ,
+    "get_events": _READ,
+    "get_logs": _READ,
     "get_runs": _READ,
     "get_run": _READ,
     "get_metrics": _READ,

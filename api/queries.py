@@ -62,6 +62,29 @@ class MetricsQuery(Query):
     )
 
 
+class EventQuery(Query):
+    """Where a job's story goes on."""
+
+    after: str | None = Field(
+        default=None,
+        max_length=40,
+        description="The id of the last event that came; goes before Last-Event-ID.",
+        examples=["17"],
+    )
+
+
+class LogQuery(Query):
+    """Which lines of a job's log, and whether those that are still to come."""
+
+    tail: int | None = Field(
+        default=None, ge=1, le=100_000, description="Only so many of the newest lines."
+    )
+    follow: bool = Field(default=False, description="Go on until the job has ended.")
+    run: str | None = Field(
+        default=None, pattern="^[0-9A-Za-z]{26}$", description="Only what this run has printed."
+    )
+
+
 class FeatureMapQuery(Query):
     """Which feature maps, and how much of them."""
 

@@ -56,6 +56,8 @@ class JobLinks(Body):
     """Where the parts of a job are."""
 
     self: Link
+    events: Link
+    logs: Link
     runs: Link
     results: Link
     manifest: Link

@@ -18,13 +18,16 @@ from api.predict.roster import Roster
 from api.readiness import Glances
 from api.shelf import Shelf
 from api.shown_jobs import ShownJobs
+from api.streams import Places, SharedReads
 from api.submissions import Submissions
 from api.waiting import JobWatch
 from fmx_store import artifacts
 from fmx_store.blobs import BlobStore, open_store
 from fmx_store.broker import Doorbell, make_celery
 from fmx_store.database import Database
+from fmx_store.events import Window
 from fmx_store.keys import has_live_key
+from fmx_store.logs import LogPage
 from fmx_store.maintenance import Maintenance
 from fmx_store.revision import get_revision
 from fmx_store.settings import Settings
@@ -55,6 +58,9 @@ class Services:
     standing: Standing
     traces: Traces
     traffic: Traffic = field(default_factory=Traffic)
+    places: Places
+    windows: SharedReads[Window] = field(default_factory=SharedReads[Window])
+    log_pages: SharedReads[LogPage] = field(default_factory=SharedReads[LogPage])
     glances: Glances = field(default_factory=Glances)
     reports: Shelf = field(default_factory=Shelf)
     # Decoding is arithmetic: more of it at once than cores only takes memory.
@@ -131,6 +137,7 @@ def open_services(settings: Settings) -> Services:
         doorman=Doorman(db, settings),
         standing=Standing(db),
         traces=open_traces("fmx-server"),
+        places=Places(settings),
     )
     services.maintenance.start()
     return services

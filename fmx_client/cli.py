@@ -15,10 +15,11 @@ from typing import Annotated, get_args
 
 import typer
 
+from fmx_client import streams
 from fmx_client.calls import ReportForm
 from fmx_client.downloads import place_in
 from fmx_client.model_commands import models_app
-from fmx_client.options import AsJson, Url
+from fmx_client.options import AsJson, JobName, Url
 from fmx_client.requests import make_request
 from fmx_client.session import CANCELLED, USAGE, Commands, Session, exit_as, fail
 from fmx_client.terminal import views
@@ -35,11 +36,6 @@ app = typer.Typer(
 artifacts_app = typer.Typer(help="The files that a job left.", no_args_is_help=True)
 app.add_typer(artifacts_app, name="artifacts")
 app.add_typer(models_app, name="models")
-
-JobName = Annotated[
-    str,
-    typer.Argument(metavar="JOB", help="A job's id, how it begins or ends, or `last`."),
-]
 
 
 @app.command()
@@ -140,6 +136,10 @@ def watch(job: JobName, url: Url = None, as_json: AsJson = False) -> None:
     """Show a job's progress until it has ended; exit as it ended."""
     with Session(url, as_json) as session:
         _finish(session, session.find_job(job), live=True)
+
+
+app.command()(streams.logs)
+app.command()(streams.events)
 
 
 @app.command()

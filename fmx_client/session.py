@@ -47,7 +47,7 @@ class Session:
         """Raises AddressError."""
         self.as_json = as_json
         self.console = make_console()
-        self._progress = Progress(self.console)
+        self._progress = Progress(self.console, with_curves=True)
         on_retry = None if as_json else self._progress.trouble
         self.client = Client(url, on_retry=on_retry)
 
@@ -86,6 +86,13 @@ class Session:
             some = ", ".join(job.id for job in found[:3])
             fail(f"{len(found)} jobs' ids begin or end with {name}: {some} …", USAGE)
         return found[0].id
+
+    def find_run(self, job_id: str, name: str) -> str:
+        """The id of a job's run, by its name or by that id."""
+        for run in self.client.runs(job_id):
+            if name in {run.name, run.id}:
+                return run.id
+        return fail(f"the job has no run {name}")
 
     def find_model(self, model_id: str | None) -> str:
         """The model's id; the newest model's for `last`, or where none was given."""

@@ -136,6 +136,17 @@ class Metrics(Answered):
         ]
 
 
+class JobEvent(Answered):
+    """Something that happened to a job; after its id the story goes on.
+
+    Of `epochs` the data are columns and rows of a run, of `job` and `run` the state and its reason.
+    """
+
+    id: str
+    event: str
+    data: dict[str, Any]
+
+
 class Table(results.Table, extra="allow"):
     """A table of a results body."""
 

@@ -153,6 +153,10 @@ class Settings(BaseSettings):
         default=30, ge=0, description="Days that the events of a deleted job are kept."
     )
 
+    log_bytes: int = Field(
+        default=64 * 1024, ge=4096, description="Of the end of a run's log that stay readable."
+    )
+
     max_connections: int = Field(default=2000, ge=1, description="Open at a time.")
     max_head_bytes: int = Field(
         default=64 * 1024, ge=1024, description="Of a request's path and headers."
@@ -204,6 +208,11 @@ class Settings(BaseSettings):
     )
     max_page: int = Field(default=200, ge=1, description="Items of a list page.")
     max_wait_seconds: int = Field(default=60, ge=0, description="Of a long poll.")
+    max_streams: int = Field(default=500, ge=0, description="Of events and logs, at a time.")
+    max_stream_seconds: int = Field(default=3600, ge=1, description="Then one ends, to be resumed.")
+    max_streams_per_owner: int = Field(
+        default=100, ge=0, description="Likewise, by a key's owner, or an address without keys."
+    )
     max_picture_bytes: int = Field(default=10 * MEBIBYTE, ge=1)
     max_picture_pixels: int = Field(default=24_000_000, ge=1)
     max_pictures: int = Field(default=64, ge=1, description="Of one prediction request.")

@@ -11,7 +11,7 @@ from billiard.util import set_pdeathsig
 from celery import signals
 
 from fmx_store.broker import make_celery
-from fmx_store.logs import log_config
+from fmx_store.log_format import log_config
 from fmx_store.settings import get_settings
 from worker import tasks
 from worker.context import Context, PerProcess, open_context

@@ -10,7 +10,7 @@ from pathlib import Path
 from fmx_store import artifacts, claims
 from fmx_store.claims import Claim, Failure, Lease, StagedFile, Success
 from fmx_store.errors import BlobError, LeaseLostError, StorageUnavailableError
-from fmx_store.logs import Ids, about
+from fmx_store.log_format import Ids, about
 from fmx_store.states import Reason, Role, State
 from worker.context import Context
 from worker.endings import (
@@ -202,12 +202,27 @@ class Attempt:
         if self._recorder.has_checkpoint(self.lease):
             self._recorder.flush(self.lease, lambda: time.monotonic() > deadline)
 
+    def _complete_log(self) -> None:
+        """Adds what its pack's process has printed, where that is no log."""
+        if self.output is not None:
+            try:
+                self.scratch.add_to_log(self.output)
+            except OSError as error:
+                _log.warning("%s: its log is not complete: %s", self.label, error)
+
+    def _flush(self, ending: Ending) -> bool:
+        """Waits until all is written; only a moment for a run that another attempt takes up."""
+        if isinstance(ending, Done | Failure):
+            return self._recorder.flush(self.lease, self._has_given_up)
+        deadline = self._keeper.settle(self.lease)
+        self._recorder.flush(self.lease, lambda: time.monotonic() > deadline)
+        return True
+
     def _write_whole(self, ending: Ending) -> None:
+        self._complete_log()
         if can_be_resumed(ending):
             self._keep_checkpoint()
-        if isinstance(ending, Done | Failure) and not self._recorder.flush(
-            self.lease, self._has_given_up
-        ):
+        if not self._flush(ending):
             _log.warning("%s: not all of it is written; its lease will run out", self.label)
             return
         db, lease = self._context.db, self.lease
@@ -269,8 +284,6 @@ class Attempt:
     def _log_file(self) -> dict[str, Path]:
         if not self.scratch.log.exists():
             return {}
-        if self.output is not None:
-            self.scratch.add_to_log(self.output)
         self.scratch.trim_log()
         name = "log.txt" if self.claim.run.role is Role.TRAINING else "log-collation.txt"
         return {self._publish_as(name): self.scratch.log}

@@ -15,7 +15,7 @@ from fmx_store import artifacts
 from fmx_store.checkpoints import StoredCheckpoint
 from fmx_store.claims import Lease
 from fmx_store.errors import BlobError, LeaseLostError
-from fmx_store.logs import make_thread
+from fmx_store.log_format import make_thread
 from worker.context import Context
 from worker.recorder import OUTAGES, Recorder, first_line
 

@@ -21,17 +21,18 @@ from pathlib import Path
 
 from fmx_store.claims import Claim
 from fmx_store.errors import StorageUnavailableError
-from fmx_store.logs import Ids, about
+from fmx_store.log_format import Ids, about
 from worker.attempt import Attempt, ids_of
 from worker.child import Child, FloodError
 from worker.context import Context
 from worker.endings import FULL, Crash, Ending, Halt, HandBack, failure_of
 from worker.keeper import Keeper
+from worker.log_tail import LogTail
 from worker.messages import Assignment, Done, Drop
 from worker.orders import Order, write_order
 from worker.preparation import make_order
 from worker.recorder import OUTAGES, Recorder, first_line, outlast
-from worker.scratch import last_words, open_scratch
+from worker.scratch import last_words, open_scratch, scratch_of
 from worker.trainers import Trainers
 
 TICK_SECONDS = 0.1  # between two looks at what may end a run
@@ -60,7 +61,12 @@ def _common_ids(pack: Sequence[Claim]) -> Ids:
 
 def _supervise(context: Context, pack: Sequence[Claim], trainers: Trainers) -> None:
     leases = [claim.lease for claim in pack]
-    recorder = Recorder(context.db, leases, context.settings.heartbeat_seconds)
+    settings = context.settings
+    logs = {
+        lease: LogTail(scratch_of(settings.scratch_dir, lease).log, settings.log_bytes)
+        for lease in leases
+    }
+    recorder = Recorder(context.db, leases, settings.heartbeat_seconds, logs)
     has_given_up = _patience(context.is_stopping)
     keeper = Keeper(context, recorder)
     attempts = [Attempt(context, claim, recorder, keeper, has_given_up) for claim in pack]

@@ -6,7 +6,7 @@ import random
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.observed.traffic import route_of
-from fmx_store.logs import note_ids
+from fmx_store.log_format import note_ids
 from fmx_store.tracing import check_traceparent, current, is_sampled
 
 PREDICTION_SHARE = 0.01  # of those that no client traces: there may be thousands a second

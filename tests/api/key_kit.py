@@ -12,6 +12,7 @@ from http_service import Service
 from api.routes import (
     aliases,
     artifacts,
+    events,
     health,
     inference,
     jobs,
@@ -45,7 +46,19 @@ class Route:
 
 
 def _routers() -> Iterator[tuple[str, Sequence[Any]]]:
-    for module in (kinds, jobs, runs, artifacts, aliases, models, reports, health, metrics, pages):
+    for module in (
+        kinds,
+        jobs,
+        events,
+        runs,
+        artifacts,
+        aliases,
+        models,
+        reports,
+        health,
+        metrics,
+        pages,
+    ):
         yield "", module.router.routes
     yield "", inference.server_router.routes
     yield "", repository.router.routes

@@ -40,6 +40,8 @@ PATHS = {
     "/v1/jobs/{job_id}",
     "/v1/jobs/{job_id}/cancel",
     "/v1/jobs/{job_id}/retry",
+    "/v1/jobs/{job_id}/events",
+    "/v1/jobs/{job_id}/logs",
     "/v1/jobs/{job_id}/runs",
     "/v1/jobs/{job_id}/results",
     "/v1/jobs/{job_id}/manifest",

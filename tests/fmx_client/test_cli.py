@@ -26,6 +26,7 @@ COMMANDS = [
     ["jobs"],
     ["show"],
     ["watch"],
+    ["logs"],
     ["results"],
     ["artifacts", "list"],
     ["artifacts", "get"],

@@ -79,6 +79,10 @@ VALUES = {
     "max_stored_bytes": "1000000",
     "max_stored_bytes_per_owner": "10000",
     "min_free_bytes": "1000",
+    "log_bytes": "5000",
+    "max_streams": "7",
+    "max_stream_seconds": "60",
+    "max_streams_per_owner": "3",
 }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fmx_store.logs import LogFormat, about, log_config, make_thread, note_ids
+from fmx_store.log_format import LogFormat, about, log_config, make_thread, note_ids
 
 ROOT = logging.getLogger()
 
