@@ -56,6 +56,10 @@ LINKS: dict[tuple[str, str], Links] = {
         **_lead({"get_job": "Show its job."}, {"job_id": "$response.body#/job"}),
     },
     ("get_artifacts", "200"): _lead({"get_artifact": "Download the first."}, _FIRST_FILE),
+    ("get_datasets", "200"): _lead(
+        {"get_dataset": "Show it.", "delete_dataset": "Remove it."},
+        {"name": "$response.body#/items/0/name"},
+    ),
     ("get_models", "200"): _lead(_OF_MODEL, {"model_id": _FIRST}),
     ("get_model", "200"): {
         **_lead(_OF_MODEL, {"model_id": _THIS}),

@@ -12,7 +12,18 @@ from api import openapi, problems
 from api.dependencies import permit
 from api.envelope import Envelope
 from api.guard import Guard
-from api.routes import artifacts, health, inference, jobs, kinds, models, pages, reports, runs
+from api.routes import (
+    artifacts,
+    datasets,
+    health,
+    inference,
+    jobs,
+    kinds,
+    models,
+    pages,
+    reports,
+    runs,
+)
 from api.services import open_services
 from api.shortcut import Shortcut
 from fmx_store.settings import Settings, get_settings
@@ -56,7 +67,7 @@ def create_app(settings: Settings | None = None) -> App:
         generate_unique_id_function=lambda route: route.name,
         dependencies=[Depends(permit)],
     )
-    for module in (kinds, jobs, runs, artifacts, models, reports, health, pages):
+    for module in (kinds, jobs, runs, artifacts, datasets, models, reports, health, pages):
         app.include_router(module.router)
     inference.install(app)
     app.mount("/static", pages.WholeFiles(directory=pages.WEB / "static"))

@@ -63,6 +63,9 @@ PERMISSIONS: Mapping[str, Permission] = {
     "get_archive": _READ,
     "get_artifact": _READ,
     "get_report": _READ,
+    "get_datasets": _READ,
+    "get_dataset": _READ,
+    "delete_dataset": Permission(Scope.ADMIN),  # they are the house's
     "get_models": _READ,
     "get_model": _READ,
     "predict": _PREDICT,

@@ -29,6 +29,7 @@ from fmx_store.errors import (
     NotFoundError,
     QuotaError,
     StorageUnavailableError,
+    UnknownDatasetError,
 )
 
 MEDIA_TYPE = "application/problem+json"
@@ -126,6 +127,9 @@ TABLE: dict[type[Exception], Callable[[Any], Problem]] = {
     NotFoundError: lambda e: Problem(404, e.code, str(e)),
     IdempotencyError: lambda e: Problem(422, e.code, str(e)),
     ConflictError: lambda e: Problem(409, ConflictError.code, str(e)),
+    UnknownDatasetError: lambda e: Problem(
+        422, e.code, str(e), [ErrorItem(spec_pointer("dataset"), e.code, str(e))]
+    ),
     NamedRunError: lambda e: Problem(
         422, e.code, str(e), [ErrorItem(spec_pointer(e.place), e.code, str(e))]
     ),

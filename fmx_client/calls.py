@@ -21,6 +21,7 @@ from fmx_client.paths import path_to
 from fmx_client.types import (
     Answered,
     Artifact,
+    Dataset,
     FeatureMaps,
     Job,
     Kind,
@@ -236,6 +237,21 @@ def report(wire: Wire, job_ids: Sequence[str] = (), *, form: ReportForm = "html"
     return answer.body
 
 
+def datasets(wire: Wire, *, limit: int | None = None) -> Flow[Dataset, None]:
+    """The data sets that are registered, by name."""
+    return _pages(wire, Dataset, path_to("datasets"), limit)
+
+
+def dataset(wire: Wire, name: str) -> Task[Dataset]:
+    """One registered data set."""
+    return (yield from _get(wire, Dataset, "datasets", name))
+
+
+def remove_dataset(wire: Wire, name: str) -> Task[None]:
+    """Removes a registered data set. Raises ConflictError while jobs use it."""
+    yield from _remove(wire, "datasets", name)
+
+
 def models(wire: Wire, *, limit: int | None = None) -> Flow[Model, None]:
     """The models there are, newest first."""
     return _pages(wire, Model, path_to("models"), limit)
@@ -384,8 +400,13 @@ def retry(wire: Wire, job_id: str) -> Task[Job]:
 
 def delete(wire: Wire, job_id: str) -> Task[None]:
     """Deletes a job and its files. Raises ConflictError while it runs."""
+    yield from _remove(wire, "jobs", job_id)
+
+
+def _remove(wire: Wire, *parts: str) -> Task[None]:
+    """Removes what is at a path; that it is gone already is well where it was asked again."""
     try:
-        yield from wire.ask(Call("DELETE", path_to("jobs", job_id)))
+        yield from wire.ask(Call("DELETE", path_to(*parts)))
     except NotFoundError as error:
         if error.sends == 1:
             raise

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version as version_of
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated, NoReturn, get_args
 
 import typer
 
@@ -362,8 +362,21 @@ def version(as_json: AsJson = False) -> None:
 )
 def admin(context: typer.Context) -> None:
     """Look after this machine's record and storage; `fmx admin --help` lists how."""
-    # A program of the server's side, which the client does without.
-    os.execv(sys.executable, [sys.executable, "-m", "fmx_store.admin", *context.args])  # noqa: S606 - ours
+    _become_admin(context.args)
+
+
+@app.command(
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    add_help_option=False,
+)
+def data(context: typer.Context) -> None:
+    """Register data sets of your own in this machine's record; `fmx data --help` lists how."""
+    _become_admin(["data", *context.args])
+
+
+def _become_admin(arguments: Sequence[str]) -> NoReturn:
+    """Goes on as a program of the server's side, which the client does without."""
+    os.execv(sys.executable, [sys.executable, "-m", "fmx_store.admin", *arguments])  # noqa: S606 - ours
 
 
 def main() -> None:

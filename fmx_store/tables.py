@@ -12,10 +12,12 @@ from sqlalchemy import (
     DateTime,
     Dialect,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     String,
     Table,
     TypeDecorator,
+    UniqueConstraint,
     text,
 )
 from sqlmodel import Field, SQLModel, col
@@ -197,6 +199,39 @@ Index(
     col(Run.position),
     col(Run.device),
 )
+
+
+class Dataset(SQLModel, table=True):
+    """A registered data set; `about` is what fmx_ml.data.packing says of its contents."""
+
+    __table_args__ = (
+        UniqueConstraint("name", "sha256"),  # what a job names: this name for these contents
+        Index("ix_dataset_sha256", "sha256"),
+    )
+
+    name: str = Field(primary_key=True, max_length=40)
+    sha256: str = Field(sa_column_args=(ForeignKey("blob.sha256"),), max_length=64)
+    size_bytes: int = Field(sa_type=BigInteger)
+    about: dict[str, Any] = Field(sa_type=_Json)
+    created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+
+
+class JobDataset(SQLModel, table=True):
+    """The registered data set that a job learns from, which can't be removed meanwhile."""
+
+    __tablename__ = "job_dataset"  # pyright: ignore[reportAssignmentType] - a name, as documented
+    __table_args__ = (
+        ForeignKeyConstraint(["name", "sha256"], ["dataset.name", "dataset.sha256"]),
+        Index("ix_job_dataset_name", "name"),
+    )
+
+    job_id: str = Field(
+        sa_column_args=(ForeignKey("job.id", ondelete="CASCADE"),),
+        primary_key=True,
+        max_length=ID_LENGTH,
+    )
+    name: str = Field(max_length=40)
+    sha256: str = Field(max_length=64)
 
 
 class RunNeed(SQLModel, table=True):
