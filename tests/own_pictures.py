@@ -16,7 +16,7 @@ _LETTERS = {"ant": "a", "bee": "b", "cat": "c", "dog": "d", "eel": "e"}
 def draw_digits(count: int, seed: int = 0) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Light digits on dark with noise, 28 x 28, and which they are: 0 to 9 in turn."""
     rng = np.random.default_rng(seed)
-    labels = np.arange(count, dtype=np.uint8) % 10
+    labels = (np.arange(count) % 10).astype(np.uint8)
     images = np.stack([_draw(str(label), rng) for label in labels])
     return images, labels
 

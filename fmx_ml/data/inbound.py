@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, Any
 
 import numpy as np
@@ -74,14 +75,13 @@ def _read_idx_file(path: Path) -> NDArray[np.uint8]:
     try:
         with opened(path, "rb") as file:
             start = file.read(4)
-            if start[:3] != _UNSIGNED_BYTES or start[3] not in {1, 3}:
+            if start[:3] != _UNSIGNED_BYTES or start[3:] not in {b"\x01", b"\x03"}:
                 raise BadDatasetError(f"{path.name} is no IDX file of unsigned bytes")
-            sizes = np.frombuffer(file.read(4 * start[3]), dtype=">u4")
-            shape = tuple(int(size) for size in sizes)
-            if len(shape) != start[3]:
+            sizes = file.read(4 * start[3])
+            if len(sizes) < 4 * start[3]:
                 raise BadDatasetError(f"{path.name} is cut off")
-            return _read_bytes(file, shape, path.name)
-    except (OSError, EOFError, zlib.error, IndexError) as error:
+            return _read_bytes(file, np.frombuffer(sizes, dtype=">u4").tolist(), path.name)
+    except (OSError, EOFError, zlib.error) as error:
         raise BadDatasetError(f"{path.name} can't be read: {error}") from error
 
 
@@ -136,7 +136,7 @@ def _read_npy(file: IO[bytes], name: str) -> NDArray[Any]:
         version = npy.read_magic(file)
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, is_fortran, dtype = read(file, max_header_size=_MAX_HEADER_BYTES)
-    except ValueError as error:
+    except (ValueError, SyntaxError, TokenError) as error:  # what numpy's own parser raises
         raise BadDatasetError(f"{name} is no array: {error}") from error
     if dtype.kind not in "ui" or is_fortran:
         raise BadDatasetError(f"{name} holds {dtype}, not whole numbers row by row")
