@@ -79,20 +79,22 @@ def register(
     sha256, size_bytes = digest(source)
     row = Dataset(name=name, sha256=sha256, size_bytes=size_bytes, about=dict(about))
     identify(row)  # what could not be learnt from is not taken in
-    for tries_left in reversed(range(REGISTER_TRIES)):
-        with db.write() as session:
-            earlier = _find_earlier(session, name, sha256)
-            if session.get(Blob, sha256) is None:
-                session.add(Blob(sha256=sha256, size_bytes=size_bytes))
-        blobs.put(source, sha256)
-        if earlier is not None:
-            return earlier
+    for _ in range(REGISTER_TRIES - 1):
         try:
-            return _name(db, blobs, Dataset(**row.model_dump()))
-        except IntegrityError:  # the blob is collected, or another has registered the name
-            if tries_left == 0:
-                raise
-    raise AssertionError  # the last try returns or raises
+            return _register(db, blobs, row, source)
+        except IntegrityError:
+            # Another has just registered the name or stored the same file, or it was collected.
+            continue
+    return _register(db, blobs, row, source)
+
+
+def _register(db: Database, blobs: BlobStore, row: Dataset, source: Path) -> Dataset:
+    with db.write() as session:
+        earlier = _find_earlier(session, row.name, row.sha256)
+        if session.get(Blob, row.sha256) is None:
+            session.add(Blob(sha256=row.sha256, size_bytes=row.size_bytes))
+    blobs.put(source, row.sha256)
+    return earlier or _name(db, blobs, Dataset(**row.model_dump()))
 
 
 def _find_earlier(session: Session, name: str, sha256: str) -> Dataset | None:
