@@ -15,6 +15,7 @@ _OF_JOB = {
     "get_manifest": "Show what its results were made from.",
     "get_artifacts": "List its files.",
     "get_archive": "Download its files.",
+    "get_event_files": "Download its epochs for TensorBoard.",
 }
 _OF_RUN = {"get_run": "Show it.", "get_metrics": "Show its epochs."}
 _OF_MODEL = {

@@ -23,6 +23,7 @@ from api.routes import (
     pages,
     reports,
     runs,
+    tensorboard,
 )
 from api.services import open_services
 from api.shortcut import Shortcut
@@ -67,7 +68,18 @@ def create_app(settings: Settings | None = None) -> App:
         generate_unique_id_function=lambda route: route.name,
         dependencies=[Depends(permit)],
     )
-    for module in (kinds, jobs, runs, artifacts, datasets, models, reports, health, pages):
+    for module in (
+        kinds,
+        jobs,
+        runs,
+        artifacts,
+        tensorboard,
+        datasets,
+        models,
+        reports,
+        health,
+        pages,
+    ):
         app.include_router(module.router)
     inference.install(app)
     app.mount("/static", pages.WholeFiles(directory=pages.WEB / "static"))

@@ -62,6 +62,7 @@ PERMISSIONS: Mapping[str, Permission] = {
     "get_artifacts": _READ,
     "get_archive": _READ,
     "get_artifact": _READ,
+    "get_event_files": _READ,
     "get_report": _READ,
     "get_datasets": _READ,
     "get_dataset": _READ,

@@ -9,7 +9,19 @@ import httpx
 from fastapi.routing import APIRoute
 from http_service import Service
 
-from api.routes import artifacts, health, inference, jobs, kinds, models, pages, reports, runs
+from api.routes import (
+    artifacts,
+    datasets,
+    health,
+    inference,
+    jobs,
+    kinds,
+    models,
+    pages,
+    reports,
+    runs,
+    tensorboard,
+)
 from fmx_store import keys
 from fmx_store.keys import Scope
 
@@ -26,12 +38,30 @@ class Route:
 
     def fill(self, **ids: str) -> str:
         """The path with ids in it."""
-        given = {"kind": "q1", "form": "html", "version": "1", "path": "a.txt", **ids}
+        given = {
+            "kind": "q1",
+            "name": "digits",
+            "form": "html",
+            "version": "1",
+            "path": "a.txt",
+            **ids,
+        }
         return re.sub(r":\w+}", "}", self.path).format(**given)
 
 
 def _routers() -> Iterator[tuple[str, Sequence[Any]]]:
-    for module in (kinds, jobs, runs, artifacts, models, reports, health, pages):
+    for module in (
+        kinds,
+        jobs,
+        runs,
+        artifacts,
+        tensorboard,
+        datasets,
+        models,
+        reports,
+        health,
+        pages,
+    ):
         yield "", module.router.routes
     yield "", inference.server_router.routes
     yield inference.MODEL_PATH, inference.model_router.routes
