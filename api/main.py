@@ -19,6 +19,7 @@ from api.routes import (
     inference,
     jobs,
     kinds,
+    mlflow,
     models,
     pages,
     reports,
@@ -77,6 +78,7 @@ def create_app(settings: Settings | None = None) -> App:
         datasets,
         models,
         reports,
+        mlflow,
         health,
         pages,
     ):

@@ -107,6 +107,12 @@ def job_request_body() -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
+def model_request_body(model: type[BaseModel], example: Any) -> dict[str, Any]:
+    """The request body of a value that a route reads by itself, for openapi_extra."""
+    content = {JSON_TYPE: {"schema": model.model_json_schema(), "example": example}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
 def predict_request_body() -> dict[str, Any]:
     """The request body of a prediction, for openapi_extra."""
     form = {

@@ -9,7 +9,7 @@ are tensorboard/compat/proto/{event,summary}.proto and the plugin_data.proto of 
 import struct
 from collections.abc import Mapping
 
-from api.parameters import Parameter
+from api.tracking import Parameter
 
 VERSION = "brain.Event:2"  # what the first event of a file says
 

@@ -59,6 +59,7 @@ def _routers() -> Iterator[tuple[str, Sequence[Any]]]:
         datasets,
         models,
         reports,
+        mlflow,
         health,
         pages,
     ):

@@ -12,8 +12,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from api.parameters import flatten_parameters
 from api.tensorboard import records
+from api.tracking import flatten_parameters
 from fmx_store import claims
 
 NUM_EPOCHS = 130  # more than are framed at once
