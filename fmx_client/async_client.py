@@ -6,7 +6,7 @@ from typing import Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
-from fmx_client import calls, watching
+from fmx_client import calls, data_calls, watching
 from fmx_client.connection import describe, find_url, http_options
 from fmx_client.errors import FmxClientError
 from fmx_client.wire import Answer, Call, Emit, Flow, Pause, Steps, Task, Wire, announced
@@ -95,10 +95,11 @@ class AsyncClient:
     artifacts = _iterator(calls.artifacts)
     download = _method(calls.download)
     archive = _method(calls.archive)
+    tensorboard = _method(data_calls.tensorboard)
     report = _method(calls.report)
-    datasets = _iterator(calls.datasets)
-    dataset = _method(calls.dataset)
-    remove_dataset = _method(calls.remove_dataset)
+    datasets = _iterator(data_calls.datasets)
+    dataset = _method(data_calls.dataset)
+    remove_dataset = _method(data_calls.remove_dataset)
     models = _iterator(calls.models)
     model = _method(calls.model)
     predict = _method(calls.predict)

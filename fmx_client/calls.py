@@ -9,19 +9,20 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 from uuid import uuid4
 
+from fmx_client.asking import get as _get
+from fmx_client.asking import pages as _pages
+from fmx_client.asking import remove as _remove
 from fmx_client.downloads import ArchiveFile, VerifiedFile
 from fmx_client.errors import (
     ConflictError,
     DownloadError,
     InvalidRequestError,
-    NotFoundError,
     UnexpectedAnswerError,
 )
 from fmx_client.paths import path_to
 from fmx_client.types import (
     Answered,
     Artifact,
-    Dataset,
     FeatureMaps,
     Job,
     Kind,
@@ -33,12 +34,11 @@ from fmx_client.types import (
     Run,
     Validation,
 )
-from fmx_client.wire import NOT_MODIFIED, Call, Emit, Flow, Task, Wire
+from fmx_client.wire import NOT_MODIFIED, Call, Flow, Task, Wire
 from fmx_ml.requests import JobRequest
 
 A = TypeVar("A", bound=Answered)
 
-PAGE_ITEMS = 200  # the most that a server gives at once
 BATCH_PICTURES = 64  # the most that a server takes at once
 BATCH_MAPPED_PICTURES = 8  # and where it is to show feature maps
 PNG_TYPE = "image/png"
@@ -55,27 +55,6 @@ Pixels: TypeAlias = Sequence[Sequence[int]] | Array
 Picture: TypeAlias = Path | str | tuple[str, bytes]
 ReportForm: TypeAlias = Literal["html", "pdf", "md"]
 Request: TypeAlias = JobRequest | Mapping[str, Any] | str
-
-
-def _get(wire: Wire, kind: type[A], *parts: str) -> Task[A]:
-    answer = yield from wire.ask(Call("GET", path_to(*parts)))
-    return answer.read(kind)
-
-
-def _pages(
-    wire: Wire, item_type: type[A], path: str, limit: int | None = None, **filters: str | None
-) -> Flow[A, None]:
-    left, cursor = limit, None
-    while left is None or left > 0:
-        asked = {"limit": PAGE_ITEMS if left is None else min(left, PAGE_ITEMS), "cursor": cursor}
-        params = {k: v for k, v in {**filters, **asked}.items() if v is not None}
-        page = (yield from wire.ask(Call("GET", path, params=params))).read(Page[item_type])
-        for item in page.items if left is None else page.items[:left]:
-            yield Emit(item)
-        cursor = page.next_cursor
-        left = None if left is None else left - len(page.items)
-        if cursor is None:
-            return
 
 
 def _payload(request: Request, options: dict[str, Any]) -> dict[str, Any]:
@@ -237,21 +216,6 @@ def report(wire: Wire, job_ids: Sequence[str] = (), *, form: ReportForm = "html"
     return answer.body
 
 
-def datasets(wire: Wire, *, limit: int | None = None) -> Flow[Dataset, None]:
-    """The data sets that are registered, by name."""
-    return _pages(wire, Dataset, path_to("datasets"), limit)
-
-
-def dataset(wire: Wire, name: str) -> Task[Dataset]:
-    """One registered data set."""
-    return (yield from _get(wire, Dataset, "datasets", name))
-
-
-def remove_dataset(wire: Wire, name: str) -> Task[None]:
-    """Removes a registered data set. Raises ConflictError while jobs use it."""
-    yield from _remove(wire, "datasets", name)
-
-
 def models(wire: Wire, *, limit: int | None = None) -> Flow[Model, None]:
     """The models there are, newest first."""
     return _pages(wire, Model, path_to("models"), limit)
@@ -401,12 +365,3 @@ def retry(wire: Wire, job_id: str) -> Task[Job]:
 def delete(wire: Wire, job_id: str) -> Task[None]:
     """Deletes a job and its files. Raises ConflictError while it runs."""
     yield from _remove(wire, "jobs", job_id)
-
-
-def _remove(wire: Wire, *parts: str) -> Task[None]:
-    """Removes what is at a path; that it is gone already is well where it was asked again."""
-    try:
-        yield from wire.ask(Call("DELETE", path_to(*parts)))
-    except NotFoundError as error:
-        if error.sends == 1:
-            raise

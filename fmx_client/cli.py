@@ -5,20 +5,29 @@ for was wrong, and 130 where it was interrupted or the job it waited for was can
 """
 
 import json
-import os
 import platform
-import sys
 from collections.abc import Sequence
 from importlib.metadata import version as version_of
 from pathlib import Path
-from typing import Annotated, NoReturn, get_args
+from typing import Annotated, get_args
 
 import typer
 
+from fmx_client import tools
 from fmx_client.calls import ReportForm
 from fmx_client.downloads import place_in
 from fmx_client.requests import make_request
-from fmx_client.session import CANCELLED, USAGE, Commands, Session, exit_as, fail
+from fmx_client.session import (
+    CANCELLED,
+    USAGE,
+    AsJson,
+    Commands,
+    JobName,
+    Session,
+    Url,
+    exit_as,
+    fail,
+)
 from fmx_client.terminal import views
 from fmx_client.terminal.results import show_results
 from fmx_client.types import Artifact, Job
@@ -32,16 +41,6 @@ app = typer.Typer(
 )
 artifacts_app = typer.Typer(help="The files that a job left.", no_args_is_help=True)
 app.add_typer(artifacts_app, name="artifacts")
-
-Url = Annotated[
-    str | None,
-    typer.Option("--url", help="The server (else FMX_URL, else this machine).", metavar="URL"),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-JobName = Annotated[
-    str,
-    typer.Argument(metavar="JOB", help="A job's id, how it begins or ends, or `last`."),
-]
 
 
 @app.command()
@@ -356,27 +355,9 @@ def version(as_json: AsJson = False) -> None:
         print(f"fmx {found['fmx']} (Python {found['python']})")
 
 
-@app.command(
-    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
-    add_help_option=False,
-)
-def admin(context: typer.Context) -> None:
-    """Look after this machine's record and storage; `fmx admin --help` lists how."""
-    _become_admin(context.args)
-
-
-@app.command(
-    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
-    add_help_option=False,
-)
-def data(context: typer.Context) -> None:
-    """Register data sets of your own in this machine's record; `fmx data --help` lists how."""
-    _become_admin(["data", *context.args])
-
-
-def _become_admin(arguments: Sequence[str]) -> NoReturn:
-    """Goes on as a program of the server's side, which the client does without."""
-    os.execv(sys.executable, [sys.executable, "-m", "fmx_store.admin", *arguments])  # noqa: S606 - ours
+app.command()(tools.tensorboard)
+app.command(**tools.PASSED_ON)(tools.admin)
+app.command(**tools.PASSED_ON)(tools.data)
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from typing import Any, NoReturn, Self
+from typing import Annotated, Any, NoReturn, Self
 
 import typer
 from pydantic import BaseModel
@@ -29,6 +29,16 @@ FAILED, USAGE, CANCELLED = 1, 2, 130
 _ID_LENGTH = 26  # of a job, run or model
 _SHORTEST_ENDING = 4
 _SEARCHED_JOBS = 2000
+
+Url = Annotated[
+    str | None,
+    typer.Option("--url", help="The server (else FMX_URL, else this machine).", metavar="URL"),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+JobName = Annotated[
+    str,
+    typer.Argument(metavar="JOB", help="A job's id, how it begins or ends, or `last`."),
+]
 
 
 def value_of(answer: Any) -> Any:

@@ -16,6 +16,7 @@ from api.routes import (
     inference,
     jobs,
     kinds,
+    mlflow,
     models,
     pages,
     reports,
