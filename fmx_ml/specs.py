@@ -7,22 +7,13 @@ in `fmx_ml.experiments`, requests in `fmx_ml.requests`.
 Legend of sizes: C channels, H W pixels, K classes.
 """
 
-import unicodedata
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Annotated, Literal, Self, get_args
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    JsonValue,
-    PrivateAttr,
-    Strict,
-    model_validator,
-)
-from pydantic_core import PydanticCustomError
+from pydantic import Field, PrivateAttr, Strict, model_validator
+
+from fmx_ml.values import DISTINCT, Bool, Frozen, Int, Number, Text, misfit
 
 IMAGE_SIDE = 28  # pixels; Fashion-MNIST (Xiao, Rasul, Vollgraf, 2017)
 NUM_PIXELS = IMAGE_SIDE * IMAGE_SIDE
@@ -54,29 +45,6 @@ Schedule = Literal["constant", "cosine"]
 """Of the learning rate: constant, or a cosine from its value to 0 over max_epochs."""
 
 
-def misfit(field: str, message: str) -> PydanticCustomError:
-    """The error of values that do not fit together; `field` is where a reader should look."""
-    return PydanticCustomError("does_not_fit", "{message}", {"field": field, "message": message})
-
-
-def _printable(text: str) -> str:
-    """The text, unless it holds control characters, NUL or lone surrogates."""
-    if any(unicodedata.category(c) in {"Cc", "Cs"} for c in text):
-        msg = "control characters and lone surrogates are not allowed"
-        raise ValueError(msg)
-    return text
-
-
-Int = Annotated[int, Strict()]
-Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
-Bool = Annotated[bool, Strict()]
-# A pattern in the schema alone: what `_printable` says of a text that fails is plainer.
-Text = Annotated[
-    str,
-    Strict(),
-    AfterValidator(_printable),
-    Field(json_schema_extra={"pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$"}),
-]
 Name = Annotated[Text, Field(min_length=1, max_length=MAX_NAME_LENGTH)]
 Tag = Annotated[Text, Field(min_length=1, max_length=MAX_TAG_LENGTH)]
 Seed = Annotated[Int, Field(ge=0, le=MAX_INT)]
@@ -95,17 +63,9 @@ DatasetName = Annotated[
         pattern=r"^[a-z0-9][a-z0-9_.-]*$",
         max_length=MAX_DATASET_NAME,
         description="fashion-mnist, synthetic, or the name of a registered data set.",
+        examples=["fashion-mnist", "synthetic"],
     ),
 ]
-
-DISTINCT: dict[str, JsonValue] = {"uniqueItems": True}
-"""What the schema of a list says whose validator refuses a value that is given twice."""
-
-
-class Frozen(BaseModel):
-    """A value: unknown fields are refused, nothing changes after it was checked."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class OwnDataset(Frozen, frozen=True):

@@ -173,7 +173,7 @@ def _name_dataset(item: NewJob) -> Row | None:
     for planned in item.planned:
         learnt = planned.training.dataset
         if isinstance(learnt, OwnDataset) and learnt.name == item.request.spec.dataset:
-            return {"job_id": item.id, "name": learnt.name, "sha256": learnt.sha256}
+            return {"job_id": item.id, "name": learnt.name, "contents": learnt.sha256}
     return None
 
 

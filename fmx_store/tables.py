@@ -9,55 +9,18 @@ from typing import Any
 from sqlalchemy import (
     JSON,
     BigInteger,
-    DateTime,
-    Dialect,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
-    String,
     Table,
-    TypeDecorator,
     UniqueConstraint,
     text,
 )
 from sqlmodel import Field, SQLModel, col
 
+from fmx_store.columns import UtcDateTime, Word
 from fmx_store.ids import ID_LENGTH, new_id
 from fmx_store.states import Reason, Role, State
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """Aware datetimes in UTC, on databases that forget the zone too."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        return None if value is None else value.astimezone(UTC)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-class Word(TypeDecorator[str]):
-    """A member of a StrEnum, kept as its text."""
-
-    impl = String(20)
-    cache_ok = True
-
-    def __init__(self, kind: type[State | Reason | Role]) -> None:
-        """Kind is the enumeration that comes back out."""
-        super().__init__()
-        self.kind = kind
-
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
-        return None if value is None else str(value)
-
-    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
-        return None if value is None else self.kind(value)
-
 
 MAX_OWNER_LENGTH = 64
 
@@ -217,11 +180,14 @@ class Dataset(SQLModel, table=True):
 
 
 class JobDataset(SQLModel, table=True):
-    """The registered data set that a job learns from, which can't be removed meanwhile."""
+    """The registered data set that a job learns from, which can't be removed meanwhile.
+
+    `contents` is the sha256 that its name stood for when the job came.
+    """
 
     __tablename__ = "job_dataset"  # pyright: ignore[reportAssignmentType] - a name, as documented
     __table_args__ = (
-        ForeignKeyConstraint(["name", "sha256"], ["dataset.name", "dataset.sha256"]),
+        ForeignKeyConstraint(["name", "contents"], ["dataset.name", "dataset.sha256"]),
         Index("ix_job_dataset_name", "name"),
     )
 
@@ -231,7 +197,7 @@ class JobDataset(SQLModel, table=True):
         max_length=ID_LENGTH,
     )
     name: str = Field(max_length=40)
-    sha256: str = Field(max_length=64)
+    contents: str = Field(max_length=64)
 
 
 class RunNeed(SQLModel, table=True):

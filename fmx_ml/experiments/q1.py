@@ -40,7 +40,9 @@ class Q1Spec(CommonSpec):
     """Q1: one convolutional network trained until its validation loss converges."""
 
     half: Half = Field(
-        default="fm1", description="Half of the classes: fm1 (0 1 4 5 8) or fm2 (2 3 6 7 9)."
+        default="fm1",
+        description="Half of the classes: fm1 (0 1 4 5 8) or fm2 (2 3 6 7 9); of a registered data "
+        "set its first or its second half.",
     )
     model: CnnSpec = CnnSpec()
     optimiser: OptimiserSpec = OptimiserSpec()

@@ -64,7 +64,9 @@ class Q2Spec(CommonSpec):
     """Q2: ten configurations of the convolutional network compared."""
 
     half: Half = Field(
-        default="fm1", description="Half of the classes: fm1 (0 1 4 5 8) or fm2 (2 3 6 7 9)."
+        default="fm1",
+        description="Half of the classes: fm1 (0 1 4 5 8) or fm2 (2 3 6 7 9); of a registered data "
+        "set its first or its second half.",
     )
     grid: GridSpec | None = Field(default=None, description="Every combination of some lists.")
     search: SearchSpec | None = Field(default=None, description="A search within a budget.")

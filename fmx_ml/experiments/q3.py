@@ -45,7 +45,9 @@ class Q3Spec(CommonSpec):
     """Q3: the filters and feature maps of a network with four convolutions."""
 
     half: Half = Field(
-        default="fm1", description="Half of the classes: fm1 (0 1 4 5 8) or fm2 (2 3 6 7 9)."
+        default="fm1",
+        description="Half of the classes: fm1 (0 1 4 5 8) or fm2 (2 3 6 7 9); of a registered data "
+        "set its first or its second half.",
     )
     model: CnnSpec = CnnSpec(conv_layers=4)
     optimiser: OptimiserSpec = OptimiserSpec()

@@ -27,12 +27,12 @@ def upgrade() -> None:
         "job_dataset",
         sa.Column("job_id", sa.String(length=26), nullable=False),
         sa.Column("name", sa.String(length=40), nullable=False),
-        sa.Column("sha256", sa.String(length=64), nullable=False),
+        sa.Column("contents", sa.String(length=64), nullable=False),
         sa.ForeignKeyConstraint(
             ["job_id"], ["job.id"], name="fk_job_dataset_job_id_job", ondelete="CASCADE"
         ),
         sa.ForeignKeyConstraint(
-            ["name", "sha256"],
+            ["name", "contents"],
             ["dataset.name", "dataset.sha256"],
             name="fk_job_dataset_name_dataset",
         ),

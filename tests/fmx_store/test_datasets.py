@@ -101,7 +101,7 @@ def test_jobs_name_what_they_learn(db: Database, blobs: FolderStore, packed: Pat
     with db.read() as session:
         named = session.get(JobDataset, job_id)
     assert named is not None
-    assert (named.name, named.sha256) == ("mine", row.sha256)
+    assert (named.name, named.contents) == ("mine", row.sha256)
     assert submit(db, "synthetic")
 
 
