@@ -172,6 +172,8 @@ def _sources(options: argparse.Namespace) -> DataSources:
 
 
 def _explain(error: Exception) -> str:
+    if isinstance(error, BadDatasetError):
+        return str(error)
     if not isinstance(error, ValidationError):
         return f"the spec can't be read: {error}"
     lines = [
