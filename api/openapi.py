@@ -109,7 +109,9 @@ def job_request_body() -> dict[str, Any]:
 
 def model_request_body(model: type[BaseModel], example: Any) -> dict[str, Any]:
     """The request body of a value that a route reads by itself, for openapi_extra."""
-    content = {JSON_TYPE: {"schema": model.model_json_schema(), "example": example}}
+    examples_of_it = {"usual": {"summary": "As a client asks", "value": example}}
+    schema = model.model_json_schema(ref_template=_REF)
+    content = {JSON_TYPE: {"schema": schema, "examples": examples_of_it}}
     return {"requestBody": {"required": True, "content": content}}
 
 

@@ -356,6 +356,7 @@ def version(as_json: AsJson = False) -> None:
 
 
 app.command()(tools.tensorboard)
+app.command()(tools.datasets)
 app.command(**tools.PASSED_ON)(tools.admin)
 app.command(**tools.PASSED_ON)(tools.data)
 

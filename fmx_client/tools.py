@@ -9,6 +9,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from fmx_client.session import AsJson, JobName, Session, Url
+from fmx_client.terminal import views
 
 PASSED_ON: dict[str, Any] = {
     "context_settings": {"ignore_unknown_options": True, "allow_extra_args": True},
@@ -23,11 +24,18 @@ def tensorboard(
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a job's epochs for `tensorboard --logdir DIR`; once more, for what has come since."""
+    """Write a job's epochs, so far, as TensorBoard reads them."""
     with Session(url, as_json) as session:
         job_id = session.find_job(job)
         files = [str(file) for file in session.client.tensorboard(job_id, out / job_id)]
         session.put({"job": job_id, "files": files}, f"tensorboard --logdir {out}")
+
+
+def datasets(url: Url = None, as_json: AsJson = False) -> None:
+    """List the data sets that a spec's `dataset` may name beside those that are built in."""
+    with Session(url, as_json) as session:
+        found = list(session.client.datasets())
+        session.put(found, views.datasets(found))
 
 
 def admin(context: typer.Context) -> None:

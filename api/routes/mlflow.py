@@ -206,11 +206,13 @@ def get_mlflow_file(
 
 @router.post(
     "/{path:path}",
+    status_code=403,
     summary="Refuse what would change something",
+    response_class=Response,
     responses={**problem_responses(403)},
 )
 async def refuse_mlflow_write(
     path: Annotated[str, Path(description="Another method.", examples=["mlflow/runs/create"])],
 ) -> Response:
     detail = f"{path[:100]!r}: this server's mlflow API only reads; jobs are submitted to /v1/jobs"
-    raise refuse(403, "permission_denied", detail)
+    raise refuse(403, "read_only", detail)
