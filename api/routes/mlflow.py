@@ -144,6 +144,7 @@ def _list_history(record: Record, run: Run, key: str) -> list[schemas.MlflowMetr
 
 @router.get(
     "/mlflow/artifacts/list",
+    response_model_exclude_none=True,
     summary="List a folder of a run's files",
     responses={
         **answer(200, {"root_uri": "mlflow-artifacts:/…", "files": [mlflow_examples.FILE]}),
@@ -163,6 +164,7 @@ def _move(file: schemas.FileInfo, path: str) -> schemas.FileInfo:
 
 @router.get(
     "/mlflow-artifacts/artifacts",
+    response_model_exclude_none=True,
     summary="List a folder of a job's files",
     responses={**answer(200, {"files": [mlflow_examples.FILE]}), **problem_responses(404, 422)},
 )

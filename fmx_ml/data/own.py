@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load as load_tensors
-from safetensors.numpy import save
+from safetensors.numpy import load_file, save
 
 from fmx_ml.data.sources import DataSources, FullData, Pictures
 from fmx_ml.errors import BadDatasetError, DataUnavailableError
@@ -53,6 +52,11 @@ def serialise(contents: Contents) -> bytes:
     return save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, metadata)
 
 
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def identify(path: Path, name: str) -> OwnDataset:
     """What a file is as a data set of a name.
 
@@ -62,10 +66,9 @@ def identify(path: Path, name: str) -> OwnDataset:
     try:
         with safe_open(path, framework="numpy") as file:
             about: dict[str, Any] = json.loads((file.metadata() or {})["fmx"])
-        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         return OwnDataset(
             name=name,
-            sha256=sha256,
+            sha256=_digest(path),
             class_names=tuple(about["class_names"]),
             first_half=tuple(about["first_half"]),
         )
@@ -82,14 +85,14 @@ def load(dataset: OwnDataset, sources: DataSources) -> FullData:
     if sources.own is None:
         raise DataUnavailableError(f"the file of the data set {dataset.name!r} is not given")
     try:
-        content = sources.own.read_bytes()
+        is_whole = _digest(sources.own) == dataset.sha256
+        tensors = load_file(sources.own) if is_whole else {}
     except OSError as error:
         raise DataUnavailableError(
             f"the data set {dataset.name!r} can't be read: {error}"
         ) from error
-    if hashlib.sha256(content).hexdigest() != dataset.sha256:
+    if not is_whole:
         raise DataUnavailableError(f"{sources.own} is not the data set {dataset.name!r}")
-    tensors = load_tensors(content)
     train, test = (
         Pictures(
             images_NHW=tensors[f"{part}_images"],

@@ -1,8 +1,6 @@
 """Data sets of one's own, from the command line to predictions, through real processes."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -10,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 from own_pictures import draw_digits, write_folder, write_idx
-from services import ROOT, Column
-from stack import serve, submit, wait_for_end
+from services import Column
+from stack import fmx_data, serve, submit, wait_for_end
 
 # Small enough for seconds: a few hundred pictures.
 TINY: dict[str, dict[str, Any]] = {
@@ -21,14 +19,6 @@ TINY: dict[str, dict[str, Any]] = {
     "q4": {"fractions": [20], "sweep_epochs": 1, "half": "fm2"},
     "q5": {"fractions": [20, 100], "max_epochs": 2},
 }
-
-
-def fmx_data(column: Column, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "fmx_client.cli", "data", *arguments]
-    environment = column.process_environment()
-    return subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=60
-    )
 
 
 @pytest.fixture
