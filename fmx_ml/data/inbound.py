@@ -235,7 +235,8 @@ def _read_picture(path: Path, tally: Tally) -> NDArray[np.uint8]:
         picture = read_picture(path.read_bytes(), MAX_PICTURE_PIXELS)
     except (OSError, PictureError) as error:
         raise BadDatasetError(f"{path}: {error}") from error
-    tally.count((picture.height, picture.width), is_inverted=picture.inverted)
+    size = (picture.height, picture.width)
+    tally.count(size, is_inverted=picture.inverted, is_coloured=picture.coloured)
     return picture.pixels_HW
 
 

@@ -27,6 +27,7 @@ from fmx_ml.data.budget import Budget
 from fmx_ml.specs import IMAGE_SIDE
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "F"})  # of Pillow
 MID_GREY = 127
 LIGHT_SHARE = 2 / 3  # of the border
 MOST_AT_ONCE = 2  # of the largest pictures; a WebP's takes 20 bytes a pixel while it is decoded
@@ -73,6 +74,7 @@ class Picture:
     width: int
     height: int
     inverted: bool
+    coloured: bool = False
 
 
 def read_picture(content: bytes, max_pixels: int) -> Picture:
@@ -84,6 +86,7 @@ def read_picture(content: bytes, max_pixels: int) -> Picture:
     with _DECODING.take(math.prod(_webp_size(content, max_pixels)), room):
         opened = _open(content, max_pixels)
         width, height = opened.size
+        coloured = opened.mode not in GREY_MODES
         with _DECODING.take(0 if opened.format == "WEBP" else width * height, room):
             grey = _decode(opened)
     orientation = _orientation(opened)  # not before: it loads a PNG, and hides that it is damaged
@@ -92,7 +95,7 @@ def read_picture(content: bytes, max_pixels: int) -> Picture:
     if orientation >= _SIDES_SWAPPED:
         width, height = height, width
     pixels_HW, inverted = _centre(np.asarray(grey, dtype=np.uint8))
-    return Picture(pixels_HW, width, height, inverted)
+    return Picture(pixels_HW, width, height, inverted, coloured)
 
 
 def make_square(picture: Image.Image) -> tuple[NDArray[np.uint8], bool]:

@@ -14,7 +14,7 @@ from fmx_ml.data.pictures import has_light_ring, make_square
 from fmx_ml.errors import BadDatasetError
 from fmx_ml.specs import IMAGE_SIDE
 
-_MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # by the number of channels
+_CHANNELS = {1, 3, 4}  # grey; red, green and blue; these and how opaque
 _GREY, _COLOURED = 3, 4  # axes of an array of pictures
 _LARGEST_SIDE = 4096  # pixels
 
@@ -28,9 +28,10 @@ class Tally:
     inverted: int = 0
     coloured: int = 0
 
-    def count(self, size: tuple[int, int], *, is_inverted: bool) -> None:
+    def count(self, size: tuple[int, int], *, is_inverted: bool, is_coloured: bool) -> None:
         """One picture more, of this height and width."""
         self.total += 1
+        self.coloured += is_coloured
         self.resized += size != (IMAGE_SIDE, IMAGE_SIDE)
         self.inverted += is_inverted
 
@@ -56,7 +57,7 @@ def square(array: NDArray[Any], name: str, tally: Tally) -> NDArray[np.uint8]:
         BadDatasetError: it holds no such pictures.
     """
     channels = array.shape[3] if array.ndim == _COLOURED else 1
-    if array.dtype != np.uint8 or array.ndim not in {_GREY, _COLOURED} or channels not in _MODES:
+    if array.dtype != np.uint8 or array.ndim not in {_GREY, _COLOURED} or channels not in _CHANNELS:
         raise BadDatasetError(
             f"{name} is {array.dtype} {list(array.shape)}, not uint8 pictures [N, H, W] or "
             "[N, H, W, C] of 0 to 255"
@@ -67,7 +68,7 @@ def square(array: NDArray[Any], name: str, tally: Tally) -> NDArray[np.uint8]:
     grey = array[..., 0] if channels == 1 and array.ndim == _COLOURED else array
     if grey.shape[1:] == (IMAGE_SIDE, IMAGE_SIDE):
         return _turn_light_on_dark(grey, tally)
-    return _convert(grey, _MODES[channels], tally)
+    return _convert(grey, tally, is_coloured=channels > 1)
 
 
 def _turn_light_on_dark(images_NHW: NDArray[np.uint8], tally: Tally) -> NDArray[np.uint8]:
@@ -78,12 +79,10 @@ def _turn_light_on_dark(images_NHW: NDArray[np.uint8], tally: Tally) -> NDArray[
     return np.where(is_light_N[:, None, None], 255 - images_NHW, images_NHW).astype(np.uint8)
 
 
-def _convert(images: NDArray[np.uint8], mode: str, tally: Tally) -> NDArray[np.uint8]:
+def _convert(images: NDArray[np.uint8], tally: Tally, *, is_coloured: bool) -> NDArray[np.uint8]:
     squares_NHW = np.empty((len(images), IMAGE_SIDE, IMAGE_SIDE), dtype=np.uint8)
     for row, image in enumerate(images):
-        picture = Image.fromarray(image)
-        if mode != "L":
-            tally.coloured += 1
-        squares_NHW[row], is_inverted = make_square(picture)
-        tally.count((image.shape[0], image.shape[1]), is_inverted=is_inverted)
+        squares_NHW[row], is_inverted = make_square(Image.fromarray(image))
+        size = (image.shape[0], image.shape[1])
+        tally.count(size, is_inverted=is_inverted, is_coloured=is_coloured)
     return squares_NHW
