@@ -68,6 +68,9 @@ register_url_convertor("id", _IdConvertor())
 # The record answers that there is no such thing to whatever has not the form of an id.
 JobId = Annotated[str, Path(description="A job's id.", examples=[examples.JOB_ID])]
 RunId = Annotated[str, Path(description="A run's id.", examples=[examples.RUN_ID])]
+DatasetPath = Annotated[
+    str, Path(description="A registered data set's name.", examples=[examples.DATASET_NAME])
+]
 ModelId = Annotated[
     str, Path(description="A model's id, or an alias.", examples=[examples.MODEL_ID])
 ]

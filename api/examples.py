@@ -272,6 +272,21 @@ ALIAS_REQUESTS: dict[str, dict[str, Any]] = {
     "promote": {"summary": "The model's id", "value": {"model": MODEL_ID}}
 }
 
+DATASET_NAME = "digits"
+DATASET: dict[str, Any] = {
+    "name": DATASET_NAME,
+    "sha256": "3a7bd3e2360a3d29eea436fcfb7e44c735d117c42d1c1835420b6b9942dd4f1b",
+    "size_bytes": 54_950_512,
+    "classes": [
+        {"class": digit, "label": str(digit), "half": half, "train": 6000, "test": 1000}
+        for half, digits in (("fm1", range(5)), ("fm2", range(5, 10)))
+        for digit in digits
+    ],
+    "notes": [],
+    "created_at": _ENDED,
+    "links": {"self": f"/v1/datasets/{DATASET_NAME}"},
+}
+
 _STROKE = [0] * 10 + [200] * 3 + [0] * 2 + [200] * 3 + [0] * 10
 PREDICT_REQUESTS: dict[str, dict[str, Any]] = {
     "rows": {"summary": "Rows of the model's test set", "value": {"test_rows": [0, 1, 2]}},

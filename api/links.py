@@ -17,6 +17,7 @@ _OF_JOB = {
     "get_manifest": "Show what its results were made from.",
     "get_artifacts": "List its files.",
     "get_archive": "Download its files.",
+    "get_event_files": "Download its epochs for TensorBoard.",
 }
 _OF_RUN = {"get_run": "Show it.", "get_metrics": "Show its epochs."}
 _OF_MODEL = {
@@ -65,6 +66,10 @@ LINKS: dict[tuple[str, str], Links] = {
     ("get_artifacts", "200"): _lead({"get_artifact": "Download the first."}, _FIRST_FILE),
     ("get_aliases", "200"): _lead(_OF_ALIAS, {"name": "$response.body#/items/0/name"}),
     ("get_alias", "200"): _lead(_OF_MODEL, {"model_id": "$response.body#/model"}),
+    ("get_datasets", "200"): _lead(
+        {"get_dataset": "Show it.", "delete_dataset": "Remove it."},
+        {"name": "$response.body#/items/0/name"},
+    ),
     ("get_models", "200"): _lead(_OF_MODEL, {"model_id": _FIRST}),
     ("get_model", "200"): {
         **_lead(_OF_MODEL, {"model_id": _THIS}),

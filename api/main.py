@@ -16,16 +16,19 @@ from api.guard import Guard
 from api.routes import (
     aliases,
     artifacts,
+    datasets,
     events,
     health,
     inference,
     jobs,
     kinds,
     metrics,
+    mlflow,
     models,
     pages,
     reports,
     runs,
+    tensorboard,
 )
 from api.services import open_services
 from api.shortcut import Shortcut
@@ -85,9 +88,12 @@ def create_app(settings: Settings | None = None) -> App:
         events,
         runs,
         artifacts,
+        tensorboard,
+        datasets,
         aliases,
         models,
         reports,
+        mlflow,
         health,
         metrics,
         pages,

@@ -110,6 +110,14 @@ def job_request_body() -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
+def model_request_body(model: type[BaseModel], example: Any) -> dict[str, Any]:
+    """The request body of a value that a route reads by itself, for openapi_extra."""
+    examples_of_it = {"usual": {"summary": "As a client asks", "value": example}}
+    schema = model.model_json_schema(ref_template=_REF)
+    content = {JSON_TYPE: {"schema": schema, "examples": examples_of_it}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
 def predict_request_body() -> dict[str, Any]:
     """The request body of a prediction, for openapi_extra."""
     form = {

@@ -30,10 +30,12 @@ from fmx_store.errors import (
     NotFoundError,
     QuotaError,
     StorageUnavailableError,
+    UnknownDatasetError,
 )
 
 MEDIA_TYPE = "application/problem+json"
 INFERENCE_PATHS = "/v2"  # whose protocol wants an error's text in a member of this name
+MLFLOW_PATHS = "/mlflow"  # whose clients read two members of their own
 RETRY_SECONDS = 2  # a database that restarts is back in about this time
 ROOM_SECONDS = 10  # a place in a queue, or on a disk, takes longer to come
 
@@ -120,6 +122,17 @@ _UNREACHABLE = Problem(
 )
 _INTERNAL = Problem(500, "internal_error", "the server failed; its log knows this request's id")
 
+# mlflow's names (its protos/databricks.proto); the others are failures of the server.
+_MLFLOW_CODES: Mapping[int, str] = {
+    **dict.fromkeys((400, 413, 415, 416, 422), "INVALID_PARAMETER_VALUE"),
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "RESOURCE_DOES_NOT_EXIST",
+    405: "ENDPOINT_NOT_FOUND",
+    429: "REQUEST_LIMIT_EXCEEDED",
+    503: "TEMPORARILY_UNAVAILABLE",
+}
+
 # The first class in an error's line of descent that stands here decides.
 TABLE: dict[type[Exception], Callable[[Any], Problem]] = {
     ProblemError: lambda e: e.problem,
@@ -127,6 +140,9 @@ TABLE: dict[type[Exception], Callable[[Any], Problem]] = {
     NotFoundError: lambda e: Problem(404, e.code, str(e)),
     IdempotencyError: lambda e: Problem(422, e.code, str(e)),
     ConflictError: lambda e: Problem(409, ConflictError.code, str(e)),
+    UnknownDatasetError: lambda e: Problem(
+        422, e.code, str(e), [ErrorItem(spec_pointer("dataset"), e.code, str(e))]
+    ),
     NamedRunError: lambda e: Problem(
         422, e.code, str(e), [ErrorItem(spec_pointer(e.place), e.code, str(e))]
     ),
@@ -186,8 +202,15 @@ def tell(problem: Problem, path: str, request_id: str | None) -> bytes:
         "errors": [{name: _clip(text) for name, text in vars(i).items()} for i in problem.errors],
     }
     if path.startswith(INFERENCE_PATHS):
-        body["error"] = "; ".join([body["detail"], *(item["detail"] for item in body["errors"])])
+        body["error"] = _join_details(body)
+    elif path.startswith(MLFLOW_PATHS):
+        code = _MLFLOW_CODES.get(problem.status, "INTERNAL_ERROR")
+        body |= {"error_code": code, "message": _join_details(body)}
     return orjson.dumps(body)
+
+
+def _join_details(body: Mapping[str, Any]) -> str:
+    return "; ".join([body["detail"], *(item["detail"] for item in body["errors"])])
 
 
 def _clip(text: str) -> str:

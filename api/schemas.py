@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from fmx_ml.results import Comparison, Erratum, Figure, Table
-from fmx_ml.specs import DatasetName, Preset
+from fmx_ml.specs import DatasetName, Half, Preset
 from fmx_store.states import Reason, State
 
 
@@ -168,7 +168,7 @@ class ModelClass(Body):
     index: int = Field(
         serialization_alias="class",
         validation_alias=AliasChoices("class", "index"),
-        description="Fashion-MNIST's own index.",
+        description="The data set's own index.",
     )
     label: str
 
@@ -212,6 +212,39 @@ class AliasBody(Body):
     name: str
     model: str
     updated_at: Moment
+
+
+class DatasetClass(Body):
+    """A class of a registered data set."""
+
+    index: int = Field(
+        serialization_alias="class",
+        validation_alias=AliasChoices("class", "index"),
+        description="The data set's own index.",
+    )
+    label: str
+    half: Half
+    train: int = Field(description="Pictures to learn from, those for validation among them.")
+    test: int = Field(description="Pictures to test with.")
+
+
+class DatasetBody(Body):
+    """A registered data set."""
+
+    name: str
+    sha256: str = Field(description="Of its pictures, labels, names and halves.")
+    size_bytes: int
+    classes: list[DatasetClass]
+    notes: list[str] = Field(description="What was changed of the pictures when they came in.")
+    created_at: Moment
+    links: SelfLink
+
+
+class DatasetPage(Body):
+    """Registered data sets by name."""
+
+    items: list[DatasetBody]
+    next_cursor: str | None
 
 
 class JobPage(Body):

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 from uuid import uuid4
 
+from fmx_client.asking import get as _get
+from fmx_client.asking import pages as _pages
+from fmx_client.asking import remove as _remove
 from fmx_client.downloads import ArchiveFile, VerifiedFile
 from fmx_client.errors import (
     ConflictError,
     DownloadError,
     InvalidRequestError,
-    NotFoundError,
     UnexpectedAnswerError,
 )
 from fmx_client.paths import path_to
@@ -32,12 +34,11 @@ from fmx_client.types import (
     Run,
     Validation,
 )
-from fmx_client.wire import NOT_MODIFIED, Call, Emit, Flow, Task, Wire
+from fmx_client.wire import NOT_MODIFIED, Call, Flow, Task, Wire
 from fmx_ml.requests import JobRequest
 
 A = TypeVar("A", bound=Answered)
 
-PAGE_ITEMS = 200  # the most that a server gives at once
 BATCH_PICTURES = 64  # the most that a server takes at once
 BATCH_MAPPED_PICTURES = 8  # and where it is to show feature maps
 PNG_TYPE = "image/png"
@@ -54,29 +55,6 @@ Pixels: TypeAlias = Sequence[Sequence[int]] | Array
 Picture: TypeAlias = Path | str | tuple[str, bytes]
 ReportForm: TypeAlias = Literal["html", "pdf", "md"]
 Request: TypeAlias = JobRequest | Mapping[str, Any] | str
-
-
-def get_one(wire: Wire, kind: type[A], *parts: str) -> Task[A]:
-    """What is at a path."""
-    answer = yield from wire.ask(Call("GET", path_to(*parts)))
-    return answer.read(kind)
-
-
-def get_pages(
-    wire: Wire, item_type: type[A], path: str, limit: int | None = None, **filters: str | None
-) -> Flow[A, None]:
-    """The items of a list, page by page."""
-    left, cursor = limit, None
-    while left is None or left > 0:
-        asked = {"limit": PAGE_ITEMS if left is None else min(left, PAGE_ITEMS), "cursor": cursor}
-        params = {k: v for k, v in {**filters, **asked}.items() if v is not None}
-        page = (yield from wire.ask(Call("GET", path, params=params))).read(Page[item_type])
-        for item in page.items if left is None else page.items[:left]:
-            yield Emit(item)
-        cursor = page.next_cursor
-        left = None if left is None else left - len(page.items)
-        if cursor is None:
-            return
 
 
 def _payload(request: Request, options: dict[str, Any]) -> dict[str, Any]:
@@ -140,17 +118,17 @@ def validate(
 
 def kinds(wire: Wire) -> Task[list[Kind]]:
     """The kinds of experiments there are."""
-    return (yield from get_one(wire, Page[Kind], "kinds")).items
+    return (yield from _get(wire, Page[Kind], "kinds")).items
 
 
 def kind(wire: Wire, name: str) -> Task[Kind]:
     """One kind with its schema, defaults, presets and published figures."""
-    return (yield from get_one(wire, Kind, "kinds", name))
+    return (yield from _get(wire, Kind, "kinds", name))
 
 
 def job(wire: Wire, job_id: str) -> Task[Job]:
     """A job as it is now."""
-    return (yield from get_one(wire, Job, "jobs", job_id))
+    return (yield from _get(wire, Job, "jobs", job_id))
 
 
 def jobs(
@@ -162,17 +140,17 @@ def jobs(
     limit: int | None = None,
 ) -> Flow[Job, None]:
     """Jobs that match every filter given, newest first."""
-    return get_pages(wire, Job, path_to("jobs"), limit, kind=kind, state=state, tag=tag)
+    return _pages(wire, Job, path_to("jobs"), limit, kind=kind, state=state, tag=tag)
 
 
 def runs(wire: Wire, job_id: str) -> Flow[Run, None]:
     """The trainings of a job, in their order."""
-    return get_pages(wire, Run, path_to("jobs", job_id, "runs"))
+    return _pages(wire, Run, path_to("jobs", job_id, "runs"))
 
 
 def run(wire: Wire, run_id: str) -> Task[Run]:
     """A run as it is now."""
-    return (yield from get_one(wire, Run, "runs", run_id))
+    return (yield from _get(wire, Run, "runs", run_id))
 
 
 def metrics(wire: Wire, run_id: str, *, max_points: int | None = None) -> Task[Metrics]:
@@ -184,7 +162,7 @@ def metrics(wire: Wire, run_id: str, *, max_points: int | None = None) -> Task[M
 
 def results(wire: Wire, job_id: str) -> Task[ResultsBody]:
     """The tables of a job. Raises NotReadyError before they exist, ConflictError without any."""
-    return (yield from get_one(wire, ResultsBody, "jobs", job_id, "results"))
+    return (yield from _get(wire, ResultsBody, "jobs", job_id, "results"))
 
 
 def manifest(wire: Wire, job_id: str) -> Task[dict[str, Any]]:
@@ -194,7 +172,7 @@ def manifest(wire: Wire, job_id: str) -> Task[dict[str, Any]]:
 
 def artifacts(wire: Wire, job_id: str) -> Flow[Artifact, None]:
     """The files of a job, by path."""
-    return get_pages(wire, Artifact, path_to("jobs", job_id, "artifacts"))
+    return _pages(wire, Artifact, path_to("jobs", job_id, "artifacts"))
 
 
 def download(wire: Wire, job_id: str, artifact: Artifact | str, to: Path | str) -> Task[Path]:
@@ -240,12 +218,12 @@ def report(wire: Wire, job_ids: Sequence[str] = (), *, form: ReportForm = "html"
 
 def models(wire: Wire, *, limit: int | None = None) -> Flow[Model, None]:
     """The models there are, newest first."""
-    return get_pages(wire, Model, path_to("models"), limit)
+    return _pages(wire, Model, path_to("models"), limit)
 
 
 def model(wire: Wire, model_id: str) -> Task[Model]:
     """One model, by its id or an alias, with its description."""
-    return (yield from get_one(wire, Model, "models", model_id))
+    return (yield from _get(wire, Model, "models", model_id))
 
 
 def predict(
@@ -387,13 +365,4 @@ def retry(wire: Wire, job_id: str) -> Task[Job]:
 
 def delete(wire: Wire, job_id: str) -> Task[None]:
     """Deletes a job and its files. Raises ConflictError while it runs or a model has an alias."""
-    return delete_one(wire, "jobs", job_id)
-
-
-def delete_one(wire: Wire, *parts: str) -> Task[None]:
-    """Deletes what is at a path; what an earlier sending has deleted is no error."""
-    try:
-        yield from wire.ask(Call("DELETE", path_to(*parts)))
-    except NotFoundError as error:
-        if error.sends == 1:
-            raise
+    return _remove(wire, "jobs", job_id)

@@ -5,9 +5,7 @@ for was wrong, and 130 where it was interrupted or the job it waited for was can
 """
 
 import json
-import os
 import platform
-import sys
 from collections.abc import Sequence
 from importlib.metadata import version as version_of
 from pathlib import Path
@@ -15,7 +13,7 @@ from typing import Annotated, get_args
 
 import typer
 
-from fmx_client import streams
+from fmx_client import streams, tools
 from fmx_client.calls import ReportForm
 from fmx_client.downloads import place_in
 from fmx_client.model_commands import models_app
@@ -344,14 +342,10 @@ def version(as_json: AsJson = False) -> None:
         print(f"fmx {found['fmx']} (Python {found['python']})")
 
 
-@app.command(
-    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
-    add_help_option=False,
-)
-def admin(context: typer.Context) -> None:
-    """Look after this machine's record and storage; `fmx admin --help` lists how."""
-    # A program of the server's side, which the client does without.
-    os.execv(sys.executable, [sys.executable, "-m", "fmx_store.admin", *context.args])  # noqa: S606 - ours
+app.command()(tools.tensorboard)
+app.command()(tools.datasets)
+app.command(**tools.PASSED_ON)(tools.admin)
+app.command(**tools.PASSED_ON)(tools.data)
 
 
 def main() -> None:

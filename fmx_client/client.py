@@ -6,7 +6,7 @@ from typing import Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
-from fmx_client import calls, naming, streaming, watching
+from fmx_client import calls, data_calls, naming, streaming, watching
 from fmx_client.connection import describe, find_url, http_options
 from fmx_client.errors import FmxClientError
 from fmx_client.wire import Answer, Call, Emit, Flow, Pause, Read, Steps, Task, Wire, announced
@@ -104,7 +104,11 @@ class Client:
     artifacts = _iterator(calls.artifacts)
     download = _method(calls.download)
     archive = _method(calls.archive)
+    tensorboard = _method(data_calls.tensorboard)
     report = _method(calls.report)
+    datasets = _iterator(data_calls.datasets)
+    dataset = _method(data_calls.dataset)
+    remove_dataset = _method(data_calls.remove_dataset)
     models = _iterator(calls.models)
     model = _method(calls.model)
     aliases = _iterator(naming.aliases)

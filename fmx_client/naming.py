@@ -1,6 +1,6 @@
 """Calls about aliases, the names of models that are moved from one to another."""
 
-from fmx_client.calls import delete_one, get_one, get_pages
+from fmx_client.asking import get, pages, remove
 from fmx_client.paths import path_to
 from fmx_client.types import Alias
 from fmx_client.wire import Call, Flow, Task, Wire
@@ -8,12 +8,12 @@ from fmx_client.wire import Call, Flow, Task, Wire
 
 def aliases(wire: Wire, *, limit: int | None = None) -> Flow[Alias, None]:
     """The names that models have, by name."""
-    return get_pages(wire, Alias, path_to("models", "aliases"), limit)
+    return pages(wire, Alias, path_to("models", "aliases"), limit)
 
 
 def alias(wire: Wire, name: str) -> Task[Alias]:
     """Which model an alias names now."""
-    return get_one(wire, Alias, "models", "aliases", name)
+    return get(wire, Alias, "models", "aliases", name)
 
 
 def promote(wire: Wire, name: str, model_id: str) -> Task[Alias]:
@@ -24,4 +24,4 @@ def promote(wire: Wire, name: str, model_id: str) -> Task[Alias]:
 
 def delete_alias(wire: Wire, name: str) -> Task[None]:
     """Deletes an alias; its model stays."""
-    return delete_one(wire, "models", "aliases", name)
+    return remove(wire, "models", "aliases", name)

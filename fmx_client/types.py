@@ -200,8 +200,30 @@ class Artifact(Answered):
     links: dict[str, str] = {}
 
 
+class DatasetClass(Answered):
+    """A class of a registered data set, the half it is in, and its pictures."""
+
+    class_index: int = Field(alias="class")
+    label: str
+    half: str
+    train: int
+    test: int
+
+
+class Dataset(Answered):
+    """A registered data set."""
+
+    name: str
+    sha256: str
+    size_bytes: int
+    classes: list[DatasetClass] = []
+    notes: list[str] = []
+    created_at: datetime | None = None
+    links: dict[str, str] = {}
+
+
 class ModelClass(Answered):
-    """A class that a model tells apart, by Fashion-MNIST's index."""
+    """A class that a model tells apart, by its data set's index."""
 
     class_index: int = Field(alias="class")
     label: str

@@ -10,6 +10,7 @@ StoreError
 ├── LimitError             limit_exceeded
 ├── QuotaError             quota_exceeded
 ├── NoRoomError            disk_full
+├── UnknownDatasetError    unknown_dataset
 ├── NamedRunError
 │   ├── UnknownRunError    unknown_run
 │   └── UnfinishedRunError not_finished
@@ -19,6 +20,7 @@ StoreError
 └── StorageUnavailableError storage_unavailable (an OSError too)
 """
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -138,6 +140,16 @@ class UnfinishedRunError(NamedRunError):
 
     def __init__(self, place: str, run_id: str, state: str) -> None:
         super().__init__(place, run_id, f"run {run_id} is {state} and has not succeeded")
+
+
+class UnknownDatasetError(StoreError):
+    """A spec names a data set that is not registered."""
+
+    code = "unknown_dataset"
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        self.name = name
+        super().__init__(f"there is no data set {name!r}; there are {', '.join(known)}")
 
 
 class LeaseLostError(StoreError):

@@ -3,6 +3,7 @@
 What a record does not show its viewer is not found in it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,6 +70,20 @@ def list_runs(db: Record, job_id: str) -> list[Run]:
         job = _require(db, session, job_id)
         query = select(Run).where(Run.job_id == job.id).order_by(col(Run.position))
         return list(session.exec(query))
+
+
+def list_trainings(db: Record, job_ids: Sequence[str], limit: int) -> Sequence[Run]:
+    """Trainings of those of the jobs that are shown, the newest jobs' first; `limit` at most."""
+    query = (
+        select(Run)
+        .join(Job, col(Job.id) == col(Run.job_id))
+        .where(col(Run.job_id).in_([job_id for job_id in job_ids if is_id(job_id)]))
+        .where(Run.role == Role.TRAINING, *only_seen(db, col(Job.owner)))
+        .order_by(col(Run.job_id).desc(), col(Run.position))
+        .limit(limit)
+    )
+    with db.read() as session:
+        return session.exec(query).all()
 
 
 def page_runs(db: Record, job_id: str, *, limit: int, cursor: str | None = None) -> Page[Run]:

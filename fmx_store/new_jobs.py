@@ -11,13 +11,24 @@ from sqlmodel import SQLModel
 
 from fmx_ml.packs import pack_key
 from fmx_ml.requests import JobRequest, spec_hash
+from fmx_ml.specs import OwnDataset
 from fmx_ml.trainings import PlannedRun, training_hash
 from fmx_store.database import Ring
 from fmx_store.ids import new_id
 from fmx_store.lifecycle import queue_of
 from fmx_store.needs import reduce_needs
 from fmx_store.states import Role, State
-from fmx_store.tables import Event, Idempotency, Job, JobTag, Run, RunNeed, now, table_of
+from fmx_store.tables import (
+    Event,
+    Idempotency,
+    Job,
+    JobDataset,
+    JobTag,
+    Run,
+    RunNeed,
+    now,
+    table_of,
+)
 
 COLLATION = "collation"
 
@@ -105,6 +116,7 @@ def write(
         Event: [_make_event(item) for item in new],
         Run: [run for item in new for run in (*item.runs.values(), item.collation)],
         RunNeed: [need for item in new for need in needs[item.id]],
+        JobDataset: [row for item in new if (row := _name_dataset(item)) is not None],
     }
     for model, found in rows.items():
         if found:
@@ -167,6 +179,15 @@ def _make_idempotency(item: NewJob, key: IdempotencyKey) -> Row:
 
 def _make_tag(item: NewJob, tag: str) -> Row:
     return {"job_id": item.id, "tag": tag, "owner": item.job["owner"]}
+
+
+def _name_dataset(item: NewJob) -> Row | None:
+    """What keeps a registered data set while the job is there."""
+    for planned in item.planned:
+        learnt = planned.training.dataset
+        if isinstance(learnt, OwnDataset) and learnt.name == item.request.spec.dataset:
+            return {"job_id": item.id, "name": learnt.name, "contents": learnt.sha256}
+    return None
 
 
 def _make_event(item: NewJob) -> Row:

@@ -17,9 +17,9 @@ from sqlalchemy.exc import (
 )
 from sqlmodel import Session, col, select, tuple_
 
-from fmx_ml.requests import JobRequest, count_fewest, named_runs, plan
+from fmx_ml.requests import JobRequest, count_fewest, named_runs, plan, told
 from fmx_ml.trainings import PlannedRun
-from fmx_store import new_jobs, reuse
+from fmx_store import datasets, new_jobs, reuse
 from fmx_store.database import Database
 from fmx_store.errors import IdempotencyError, LimitError, UnknownRunError
 from fmx_store.new_jobs import IdempotencyKey, NewJob, Origin
@@ -63,10 +63,12 @@ class Recorded:
 def plan_runs(record: Record, request: JobRequest, max_runs: int) -> tuple[PlannedRun, ...]:
     """The runs that a request needs, by the runs of other jobs that it names as they are now.
 
-    Raises LimitError, UnknownRunError, UnfinishedRunError, fmx_ml.questions.MisfitError.
+    Raises LimitError, UnknownDatasetError, UnknownRunError, UnfinishedRunError,
+    fmx_ml.questions.MisfitError.
     """
     if (fewest := count_fewest(request)) > max_runs:
         raise LimitError("runs", fewest, max_runs)
+    request = told(request, datasets.resolve(record, request.spec.dataset))
     planned = plan(request, reuse.resolve(record, named_runs(request)))
     if len(planned) > max_runs:
         raise LimitError("runs", len(planned), max_runs)
@@ -87,7 +89,7 @@ def record(
             return _record(db, submission, max_runs, quotas)
         except IntegrityError:
             # Another server has just recorded the same key: answer as it did. Or a file of a run
-            # that is reused has just been collected: look for another.
+            # that is reused has just been collected, or a data set removed: look for another.
             continue
     return _record(db, submission, max_runs, quotas)
 

@@ -6,7 +6,16 @@ A JSON column is written once and never changed in place.
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Index, Table, Text, text
+from sqlalchemy import (
+    BigInteger,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
 from sqlmodel import Field, SQLModel, col
 
 from fmx_store.columns import Counter, Json, UtcDateTime, Word
@@ -154,6 +163,42 @@ Index(
     col(Run.position),
     col(Run.device),
 )
+
+
+class Dataset(SQLModel, table=True):
+    """A registered data set; `about` is what fmx_ml.data.packing says of its contents."""
+
+    __table_args__ = (
+        UniqueConstraint("name", "sha256"),  # what a job names: this name for these contents
+        Index("ix_dataset_sha256", "sha256"),
+    )
+
+    name: str = Field(primary_key=True, max_length=40)
+    sha256: str = Field(sa_column_args=(ForeignKey("blob.sha256"),), max_length=64)
+    size_bytes: int = Field(sa_type=BigInteger)
+    about: dict[str, Any] = Field(sa_type=Json)
+    created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+
+
+class JobDataset(SQLModel, table=True):
+    """The registered data set that a job learns from, which can't be removed meanwhile.
+
+    `contents` is the sha256 that its name stood for when the job came.
+    """
+
+    __tablename__ = "job_dataset"  # pyright: ignore[reportAssignmentType] - a name, as documented
+    __table_args__ = (
+        ForeignKeyConstraint(["name", "contents"], ["dataset.name", "dataset.sha256"]),
+        Index("ix_job_dataset_name", "name"),
+    )
+
+    job_id: str = Field(
+        sa_column_args=(ForeignKey("job.id", ondelete="CASCADE"),),
+        primary_key=True,
+        max_length=ID_LENGTH,
+    )
+    name: str = Field(max_length=40)
+    contents: str = Field(max_length=64)
 
 
 class RunNeed(SQLModel, table=True):

@@ -169,6 +169,23 @@ def aliases(items: Sequence[types.Alias]) -> RenderableType:
     return table
 
 
+def datasets(items: Sequence[types.Dataset]) -> RenderableType:
+    """Registered data sets, one a line."""
+    if not items:
+        return Text("no registered data sets", style="dim")
+    numbers = ("classes", "to learn from", "to test with")
+    table = new_table("data set", *numbers, "registered", numbers=numbers)
+    for dataset in items:
+        table.add_row(
+            Text(plain(dataset.name)),
+            cell(len(dataset.classes)),
+            cell(sum(one.train for one in dataset.classes)),
+            cell(sum(one.test for one in dataset.classes)),
+            Text(moment(dataset.created_at)),
+        )
+    return table
+
+
 def kinds(items: Sequence[types.Kind]) -> RenderableType:
     """Kinds, one a line."""
     return _facts((kind.kind, kind.title) for kind in items)

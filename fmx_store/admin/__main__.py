@@ -9,7 +9,7 @@ import sys
 import typer
 from pydantic import ValidationError
 
-from fmx_store.admin import keys
+from fmx_store.admin import data, keys
 from fmx_store.admin.fsck import fsck
 from fmx_store.admin.history import history
 from fmx_store.settings import get_settings
@@ -21,6 +21,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(keys.app, name="keys")
+app.add_typer(data.app, name="data")
 app.command()(fsck)
 app.command()(history)
 

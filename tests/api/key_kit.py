@@ -12,17 +12,20 @@ from http_service import Service
 from api.routes import (
     aliases,
     artifacts,
+    datasets,
     events,
     health,
     inference,
     jobs,
     kinds,
     metrics,
+    mlflow,
     models,
     pages,
     reports,
     repository,
     runs,
+    tensorboard,
 )
 from fmx_store import keys
 from fmx_store.keys import Scope
@@ -41,7 +44,7 @@ class Route:
     def fill(self, **ids: str) -> str:
         """The path with ids in it."""
         given = {"kind": "q1", "form": "html", "version": "1", "path": "a.txt", **ids}
-        given |= {"name": "production", "rest": "status", "extension": "system"} | given
+        given |= {"name": "digits", "rest": "status", "extension": "system"} | given
         return re.sub(r":\w+}", "}", self.path).format(**given)
 
 
@@ -52,9 +55,12 @@ def _routers() -> Iterator[tuple[str, Sequence[Any]]]:
         events,
         runs,
         artifacts,
+        tensorboard,
+        datasets,
         aliases,
         models,
         reports,
+        mlflow,
         health,
         metrics,
         pages,

@@ -13,6 +13,7 @@ from api import schemas
 from api.inference import repository_schemas
 from api.inference import schemas as inference_schemas
 from api.main import create_app
+from api.mlflow import schemas as mlflow_schemas
 from api.openapi import KEY_SCHEME
 from api.permissions import OPEN_PATHS, PERMISSIONS
 from api.predict import schemas as predict_schemas
@@ -56,6 +57,19 @@ PATHS = {
     "/v1/models/{model_id}",
     "/v1/models/{model_id}/predict",
     "/v1/models/{model_id}/feature-maps",
+    "/v1/jobs/{job_id}/tensorboard.zip",
+    "/v1/datasets",
+    "/v1/datasets/{name}",
+    "/mlflow/api/2.0/mlflow/experiments/search",
+    "/mlflow/api/2.0/mlflow/experiments/get",
+    "/mlflow/api/2.0/mlflow/experiments/get-by-name",
+    "/mlflow/api/2.0/mlflow/runs/search",
+    "/mlflow/api/2.0/mlflow/runs/get",
+    "/mlflow/api/2.0/mlflow/metrics/get-history",
+    "/mlflow/api/2.0/mlflow/artifacts/list",
+    "/mlflow/api/2.0/mlflow-artifacts/artifacts",
+    "/mlflow/api/2.0/mlflow-artifacts/artifacts/{path}",
+    "/mlflow/api/2.0/{path}",
     "/v1/reports/report.{form}",
     "/v2",
     "/v2/health/live",
@@ -72,6 +86,7 @@ PATHS = {
 }
 BODIES = {
     **vars(inference_schemas),
+    **vars(mlflow_schemas),
     **vars(repository_schemas),
     **vars(predict_schemas),
     **vars(schemas),
@@ -158,6 +173,14 @@ def request_examples(path: str) -> list[Any]:
 
 @pytest.mark.parametrize("path", ["/v1/jobs", "/v1/jobs/validate"])
 def test_examples_of_jobs_work(shared: Service, path: str) -> None:
+    for example in request_examples(path):
+        answer = shared.client.post(path, json=example)
+        assert answer.is_success, answer.text
+
+
+@pytest.mark.parametrize("what", ["experiments", "runs"])
+def test_examples_of_searches_work(shared: Service, what: str) -> None:
+    path = f"/mlflow/api/2.0/mlflow/{what}/search"
     for example in request_examples(path):
         answer = shared.client.post(path, json=example)
         assert answer.is_success, answer.text

@@ -19,7 +19,7 @@ from services import ROOT, free_port
 from typer.testing import CliRunner
 
 from fmx_client.cli import app
-from fmx_store import claims
+from fmx_store import claims, datasets
 
 COMMANDS = [
     ["submit"],
@@ -40,6 +40,8 @@ COMMANDS = [
     ["models", "promote"],
     ["models", "aliases"],
     ["models", "unname"],
+    ["datasets"],
+    ["tensorboard"],
     ["version"],
 ]
 
@@ -327,6 +329,37 @@ def test_no_model_is_said(fmx: Fmx) -> None:
     assert done.status == 1
     assert done.err == "fmx: there is no model yet: it takes a job that succeeded\n"
     assert fmx("models").out == "no models\n"
+
+
+def test_registered_data_sets_are_listed(service: Service, fmx: Fmx, tmp_path: Path) -> None:
+    assert fmx("datasets").out == "no registered data sets\n"
+    packed = tmp_path / "packed"
+    packed.write_bytes(b"pictures")
+    about = {
+        "class_names": list("abcd"),
+        "first_half": [0, 1],
+        "train_per_class": [1000] * 4,
+        "test_per_class": [50] * 4,
+        "notes": [],
+    }
+    datasets.register(service.db, service.blobs, "letters", packed, about)
+    (found,) = fmx("datasets", "--json").value["items"]
+    assert found["classes"][3] == {
+        "class": 3, "label": "d", "half": "fm2", "train": 1000, "test": 50,
+    }  # fmt: skip
+    line = fmx("datasets").out.splitlines()[-1]
+    assert line.split()[:4] == ["letters", "4", "4000", "200"]
+
+
+def test_epochs_are_written_for_tensorboard(service: Service, fmx: Fmx, tmp_path: Path) -> None:
+    job_id = service.submit(spec={"seeds": [0, 1]})["id"]
+    service.train_one()
+    said = fmx("tensorboard", "last", f"--out={tmp_path / 'logs'}")
+    assert (said.status, said.out.strip()) == (0, f"tensorboard --logdir {tmp_path / 'logs'}")
+    folders = sorted(path.name for path in (tmp_path / "logs" / job_id).iterdir())
+    assert folders == ["seed-0", "seed-1"]
+    again = fmx("tensorboard", "last", f"--out={tmp_path / 'logs'}", "--json").value
+    assert [Path(file).is_file() for file in again["files"]] == [True, True]
 
 
 def test_feature_maps_are_drawn_into_a_file(service: Service, fmx: Fmx, tmp_path: Path) -> None:

@@ -221,7 +221,7 @@ def test_every_constraint_has_the_name_that_the_convention_gives(engine: Engine,
     for table in SQLModel.metadata.tables:
         assert found.get_pk_constraint(table)["name"] == f"pk_{table}"
         for key in found.get_foreign_keys(table):
-            [column] = key["constrained_columns"]
+            column = key["constrained_columns"][0]
             assert key["name"] == f"fk_{table}_{column}_{key['referred_table']}"
 
 
