@@ -16,7 +16,12 @@ from typing import Annotated, get_args
 import typer
 
 from fmx_client.calls import ReportForm
+from fmx_client.commands.compare import compare
+from fmx_client.commands.dashboard import open_page
+from fmx_client.commands.doctor import doctor
+from fmx_client.completion import complete_kinds, complete_models
 from fmx_client.downloads import place_in
+from fmx_client.options import AsJson, JobName, ModelName, Url
 from fmx_client.requests import make_request
 from fmx_client.session import CANCELLED, USAGE, Commands, Session, exit_as, fail
 from fmx_client.terminal import views
@@ -28,25 +33,21 @@ app = typer.Typer(
     help="Experiments on a server: submit, watch, read results, predict.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 artifacts_app = typer.Typer(help="The files that a job left.", no_args_is_help=True)
 app.add_typer(artifacts_app, name="artifacts")
 
-Url = Annotated[
-    str | None,
-    typer.Option("--url", help="The server (else FMX_URL, else this machine).", metavar="URL"),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-JobName = Annotated[
-    str,
-    typer.Argument(metavar="JOB", help="A job's id, how it begins or ends, or `last`."),
-]
-
 
 @app.command()
 def submit(  # noqa: PLR0917 - typer makes its options of them
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="q1, …; `fmx kinds` lists them.")],
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="KIND",
+            help="q1, …; `fmx kinds` lists them.",
+            autocompletion=complete_kinds,
+        ),
+    ],
     preset: Annotated[
         str | None, typer.Option(help="report: as published; quick: a smoke version.")
     ] = None,
@@ -245,7 +246,10 @@ def predict(
         typer.Option(metavar="N", min=0, help="A row of the test set; may be given again."),
     ] = None,
     model: Annotated[
-        str | None, typer.Option(metavar="ID", help="Which model; else the newest.")
+        str | None,
+        typer.Option(
+            metavar="ID", help="Which model; else the newest.", autocompletion=complete_models
+        ),
     ] = None,
     url: Url = None,
     as_json: AsJson = False,
@@ -262,7 +266,7 @@ def predict(
 
 @app.command("feature-maps")
 def feature_maps(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model's id, or `last`.")],
+    model: ModelName,
     out: Annotated[Path, typer.Option(metavar="FILE.png", help="Where to draw them.")],
     picture: Annotated[
         Path | None,
@@ -320,7 +324,10 @@ def delete(job: JobName, url: Url = None, as_json: AsJson = False) -> None:
 
 @app.command()
 def kinds(
-    kind: Annotated[str | None, typer.Argument(metavar="KIND", help="One of them.")] = None,
+    kind: Annotated[
+        str | None,
+        typer.Argument(metavar="KIND", help="One of them.", autocompletion=complete_kinds),
+    ] = None,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
@@ -344,6 +351,11 @@ def models(
     with Session(url, as_json) as session:
         found = list(session.client.models(limit=limit))
         session.put(found, views.models(found))
+
+
+app.command()(doctor)
+app.command()(compare)
+app.command("open")(open_page)
 
 
 @app.command()
