@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 from importlib.metadata import version
 from typing import Any
@@ -69,17 +69,23 @@ def _look(http: httpx.Client, url: str) -> Iterator[Finding]:
 
 def look_at_clock(answer: httpx.Response, here_at: float) -> Finding:
     """This machine's clock beside the server's, which dates its answers to the second."""
-    try:
-        there_at = parsedate_to_datetime(answer.headers["date"]).timestamp() + 0.5
-    except (KeyError, ValueError):
+    there_at = _dated(answer)
+    if there_at is None:
         return warning("clock", "the server's answers bear no date", "is a proxy in between?")
     skew = here_at - there_at
     if abs(skew) > SKEW_SECONDS:
-        says = (
-            f"this machine is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} the server"
-        )
+        way = "ahead of" if skew > 0 else "behind"
+        says = f"this machine is {abs(skew):.0f} s {way} the server"
         return failed("clock", says, "set both clocks by NTP (timedatectl set-ntp true)")
     return ok("clock", f"within {max(1.0, abs(skew)):.0f} s of the server's")
+
+
+def _dated(answer: httpx.Response) -> float | None:
+    """When the server says that it has answered; it says whole seconds, so half of one is added."""
+    try:
+        return parsedate_to_datetime(answer.headers["date"]).timestamp() + 0.5
+    except (KeyError, ValueError):
+        return None
 
 
 def _look_at_version(url: str, about: dict[str, Any]) -> Finding:
@@ -121,19 +127,18 @@ def _look_at_key(http: httpx.Client) -> Finding:
 
 def _look_at_jobs(http: httpx.Client) -> Finding:
     """Is somebody training? A job that waits while none runs is what shows that nobody is."""
-    waiting, running = (
-        _value(http.get("/v1/jobs", params={"state": state, "limit": 200})).get("items") or []
-        for state in ("queued", "running")
-    )
-    waits = [_age_seconds(job["created_at"]) for job in waiting]
-    if waits and not running and max(waits) > PATIENCE_SECONDS:
+    queued, running = (_list_jobs(http, state) for state in ("queued", "running"))
+    waiting, now = _value(queued).get("items") or [], _dated(queued) or time.time()
+    num_running = len(_value(running).get("items") or [])
+    waits = [now - datetime.fromisoformat(job["created_at"]).timestamp() for job in waiting]
+    if waits and not num_running and max(waits) > PATIENCE_SECONDS:
         says = f"{len(waits)} jobs wait, the first for {max(waits):.0f} s, and none runs"
         return failed("jobs", says, "start a worker: python -m worker, or make serve")
-    return ok("jobs", f"{len(running)} run, {len(waiting)} wait")
+    return ok("jobs", f"{num_running} run, {len(waits)} wait")
 
 
-def _age_seconds(created_at: str) -> float:
-    return (datetime.now(UTC) - datetime.fromisoformat(created_at)).total_seconds()
+def _list_jobs(http: httpx.Client, state: str) -> httpx.Response:
+    return http.get("/v1/jobs", params={"state": state, "limit": 200})
 
 
 def _value(answer: httpx.Response) -> dict[str, Any]:

@@ -4,14 +4,12 @@ import compileall
 import json
 import subprocess
 import sys
-from collections.abc import Generator
 from pathlib import Path
 
 import httpx
 import pytest
 from PIL import Image
-from services import ROOT, Column
-from stack import serve
+from services import ROOT
 
 CONFIG = ROOT / "tests" / "e2e" / "generator.yml"
 
@@ -50,18 +48,11 @@ print("refused", refused.errors[0].pointer)
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Generator[httpx.Client]:
-    data_dir = tmp_path_factory.mktemp("generated")
-    with serve(Column("embedded", {"FMX_DATA_DIR": str(data_dir)})) as (_, client):
-        yield client
-
-
-@pytest.fixture(scope="module")
-def package(running: httpx.Client, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def package(client: httpx.Client, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the generated package; its generator had nothing to complain of."""
     folder = tmp_path_factory.mktemp("package")
     (folder / "ruff.toml").touch()  # the generator's formatter looks for settings above
-    (folder / "openapi.json").write_text(running.get("/openapi.json").text)
+    (folder / "openapi.json").write_text(client.get("/openapi.json").text)
     command = ["-m", "openapi_python_client", "generate", "--path", "openapi.json"]
     command += ["--config", str(CONFIG), "--meta", "none", "--output-path", "fmx_generated"]
     done = subprocess.run(
@@ -77,21 +68,21 @@ def package(running: httpx.Client, tmp_path_factory: pytest.TempPathFactory) -> 
     return folder
 
 
-def test_everything_is_generated_and_compiles(running: httpx.Client, package: Path) -> None:
+def test_everything_is_generated_and_compiles(client: httpx.Client, package: Path) -> None:
     generated = package / "fmx_generated"
     document = json.loads((package / "openapi.json").read_text())
     operations = {o["operationId"] for item in document["paths"].values() for o in item.values()}
     made = {path.stem for path in (generated / "api").glob("*/*.py")}
     assert operations <= made
     assert compileall.compile_dir(generated, quiet=1)
-    assert running.get("/healthz").status_code == 200
+    assert client.get("/healthz").status_code == 200
 
 
-def test_a_job_and_a_prediction(running: httpx.Client, package: Path, tmp_path: Path) -> None:
+def test_a_job_and_a_prediction(client: httpx.Client, package: Path, tmp_path: Path) -> None:
     picture = tmp_path / "shoe.png"
     Image.new("L", (40, 30)).save(picture)
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(running.base_url), str(picture)],
+        [sys.executable, "-c", PROGRAM, str(client.base_url), str(picture)],
         cwd=package,
         capture_output=True,
         text=True,

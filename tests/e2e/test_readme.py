@@ -4,27 +4,17 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Generator
 from pathlib import Path
 
 import httpx
 import numpy as np
-import pytest
 from code_blocks import find_texts
 from PIL import Image
-from services import Column
-from stack import job_of, serve
+from stack import job_of
 
 README = "README.md"
 ADDRESS = "http://127.0.0.1:8000"
 SHORT = '"spec": {"dataset": "synthetic", "max_epochs": 1}'
-
-
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Generator[httpx.Client]:
-    data_dir = tmp_path_factory.mktemp("readme")
-    with serve(Column("embedded", {"FMX_DATA_DIR": str(data_dir)})) as (_, client):
-        yield client
 
 
 def run(command: list[str], client: httpx.Client, folder: Path) -> str:

@@ -213,7 +213,7 @@ def test_keys(keyed: Service, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_job_that_nobody_begins(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     service.submit()
     assert named(look(service.server.url), "jobs").level == "ok", "it has only just come"
-    monkeypatch.setattr("fmx_client.doctor.server.PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr("fmx_client.doctor.server.PATIENCE_SECONDS", -5.0)
     found = named(look(service.server.url), "jobs")
     assert_cured(found, "failed", "1 jobs wait", "python -m worker")
     service.claim()
