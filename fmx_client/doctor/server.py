@@ -138,7 +138,7 @@ def _look_at_jobs(http: httpx.Client) -> Finding:
 
 
 def _list_jobs(http: httpx.Client, state: str) -> httpx.Response:
-    return http.get("/v1/jobs", params={"state": state, "limit": 200})
+    return http.get("/v1/jobs", params={"state": state})
 
 
 def _value(answer: httpx.Response) -> dict[str, Any]:
