@@ -7,7 +7,7 @@ from typer.main import get_command
 
 from fmx_client import cli
 from fmx_store.admin.__main__ import app as admin_app
-from scripts.docs_site.markdown import code, join, table
+from scripts.docs_site.markup import code, join, table
 
 _HEAD = """\
 # Command line

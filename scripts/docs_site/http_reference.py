@@ -5,7 +5,7 @@ from typing import Any
 
 from api.main import create_app
 from fmx_store.settings import Settings
-from scripts.docs_site.markdown import block, code, join, table
+from scripts.docs_site.markup import block, code, join, table
 
 _HEAD = """\
 # HTTP

@@ -5,7 +5,7 @@ from typing import Any
 
 from fmx_ml.experiments import QUESTIONS
 from fmx_ml.questions import Question
-from scripts.docs_site.markdown import block, code, join, table
+from scripts.docs_site.markup import block, code, join, table
 
 _PROVENANCE = (
     "The figures are of `make report` with seed 0 on two cores, 26 November 2026, reduced in size; "

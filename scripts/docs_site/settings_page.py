@@ -6,7 +6,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from fmx_store.settings import Settings
-from scripts.docs_site.markdown import code, join, table
+from scripts.docs_site.markup import code, join, table
 
 _HEAD = """\
 # Settings
