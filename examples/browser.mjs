@@ -6,8 +6,8 @@
 //
 //   await fmx.trainAndPredict({log: console.log})
 //
-// A page of another origin is answered too, but its browser does not hand it the answer: put a
-// proxy of your own before the server, or serve your page beside it.
+// Pages of other sites are refused by a server of this machine, and other servers' answers are kept
+// from them by the browser: a page of your own is served beside the server, behind one proxy.
 
 const inNode = typeof process !== "undefined" && Boolean(process.versions?.node);
 const environment = inNode ? process.env : {};

@@ -47,24 +47,30 @@ def look_at_server(
 
 def _look(http: httpx.Client, url: str) -> Iterator[Finding]:
     begun = time.time()
-    health = http.get("/healthz")
+    health = _ask_openly(http, "/healthz")
     if _value(health).get("status") != "ok":
         says = f"what answers at {url} is no fmx server (status {health.status_code})"
         yield failed("server", says, "name the server in FMX_URL")
         return
     skew = look_at_clock(health, (begun + time.time()) / 2)
     about = http.get("/v2")
-    if about.status_code == httpx.codes.UNAUTHORIZED:
+    if about.status_code != httpx.codes.OK:
         yield ok("server", f"{url} answers")
         yield skew
-        yield _strange(http)
+        yield _describe_refusal(http, about)
         return
     yield _look_at_version(url, _value(about))
     yield skew
     yield from _look_at_readiness(http)
-    yield (key := _look_at_key(http))
-    if key.level == "ok":
-        yield _look_at_jobs(http)
+    yield _look_at_key(http)
+    yield from _look_at_jobs(http)
+
+
+def _ask_openly(http: httpx.Client, path: str) -> httpx.Response:
+    """What is answered to anyone, asked without the key: a bad one would be refused here too."""
+    request = http.build_request("GET", path)
+    request.headers.pop("authorization", None)
+    return http.send(request)
 
 
 def look_at_clock(answer: httpx.Response, here_at: float) -> Finding:
@@ -106,7 +112,11 @@ def _look_at_readiness(http: httpx.Client) -> Iterator[Finding]:
         yield ok("readiness", f"the server can do its work ({ready.get('engine')} trains on CPUs)")
 
 
-def _strange(http: httpx.Client) -> Finding:
+def _describe_refusal(http: httpx.Client, answer: httpx.Response) -> Finding:
+    """Why nothing more can be asked for."""
+    if answer.status_code != httpx.codes.UNAUTHORIZED:
+        says = f"{_value(answer).get('detail') or 'refused'} (status {answer.status_code})"
+        return failed("key", says, "wait a minute, then look again")
     sent = "authorization" in http.headers
     says = "the server does not know the key" if sent else "the server wants a key"
     cure = "put one into FMX_API_KEY; who runs the server makes it: fmx admin keys create"
@@ -117,24 +127,31 @@ def _look_at_key(http: httpx.Client) -> Finding:
     """The scopes of the key, by asking for things that are not there."""
     answers = {scope: http.request(method, path) for scope, method, path in _PROBES}
     lacking = [s for s, a in answers.items() if a.status_code == httpx.codes.FORBIDDEN]
+    may = ", ".join(scope for scope in answers if scope not in lacking)
     if "authorization" not in http.headers:
-        return ok("key", "none is needed")
+        return ok("key", f"none is needed to {may}")
     if lacking:
-        says = f"accepted; it lacks {', '.join(lacking)}"
+        says = f"accepted; it may {may or 'nothing'}, and lacks {', '.join(lacking)}"
         return warning("key", says, "fmx admin keys create makes one with more --scope")
-    return ok("key", f"accepted; it may {', '.join(answers)}")
+    return ok("key", f"accepted; it may {may}")
 
 
-def _look_at_jobs(http: httpx.Client) -> Finding:
-    """Is somebody training? A job that waits while none runs is what shows that nobody is."""
+def _look_at_jobs(http: httpx.Client) -> Iterator[Finding]:
+    """Is somebody training? A job that waits while none runs is what shows that nobody is.
+
+    Nothing is said where the key may not read.
+    """
     queued, running = (_list_jobs(http, state) for state in ("queued", "running"))
+    if queued.status_code != httpx.codes.OK:
+        return
     waiting, now = _value(queued).get("items") or [], _dated(queued) or time.time()
     num_running = len(_value(running).get("items") or [])
     waits = [now - datetime.fromisoformat(job["created_at"]).timestamp() for job in waiting]
     if waits and not num_running and max(waits) > PATIENCE_SECONDS:
         says = f"{len(waits)} jobs wait, the first for {max(waits):.0f} s, and none runs"
-        return failed("jobs", says, "start a worker: python -m worker, or make serve")
-    return ok("jobs", f"{num_running} run, {len(waits)} wait")
+        yield failed("jobs", says, "start a worker: python -m worker, or make serve")
+    else:
+        yield ok("jobs", f"{num_running} run, {len(waits)} wait")
 
 
 def _list_jobs(http: httpx.Client, state: str) -> httpx.Response:

@@ -167,7 +167,7 @@ class Newer(httpx.BaseTransport):
         if request.url.path != "/v2":
             return answer
         body = json.loads(answer.read())
-        return httpx.Response(200, json={**body, "version": "99.0"}, headers=answer.headers)
+        return httpx.Response(200, json={**body, "version": "99.0"})
 
 
 def test_a_server_of_another_version(service: Service) -> None:
@@ -205,9 +205,29 @@ def test_keys(keyed: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     expired = keys.create(keyed.db, "ada", {Scope.READ}, expires_at=now())[1]
     assert_cured(ask(expired), "failed", "does not know the key", "FMX_API_KEY")
     reader = ask(make(Scope.READ))
-    assert_cured(reader, "warning", "it lacks submit, predict", "--scope")
+    assert_cured(reader, "warning", "it may read, and lacks submit, predict", "--scope")
     assert ask(make(Scope.READ, Scope.SUBMIT, Scope.PREDICT)).level == "ok"
     assert ask(make(Scope.ADMIN)).says == "accepted; it may read, submit, predict"
+
+
+def test_a_key_that_may_not_read_is_told_nothing_of_jobs(
+    keyed: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FMX_API_KEY", keys.create(keyed.db, "ada", {Scope.PREDICT})[1])
+    findings = look(keyed.server.url)
+    assert_cured(named(findings, "key"), "warning", "may predict, and lacks read", "--scope")
+    assert "jobs" not in {finding.name for finding in findings}
+
+
+def test_too_many_bad_keys(
+    embedded_column: Column, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FMX_API_KEY", "fmx_" + "x" * 43)
+    settings = embedded_column.settings(port=0, keys="required", rate_bad_keys_per_minute=1)
+    with serve(settings, tmp_path) as service:
+        look(service.server.url)
+        found = named(look(service.server.url), "key")
+    assert_cured(found, "failed", "keys that are not known", "wait a minute")
 
 
 def test_a_job_that_nobody_begins(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
