@@ -128,7 +128,12 @@ def predict_request_body() -> dict[str, Any]:
             FIELD: {
                 "type": "array",
                 "minItems": 1,
-                "items": {"type": "string", "contentMediaType": "application/octet-stream"},
+                # The format is what generators of clients know files by.
+                "items": {
+                    "type": "string",
+                    "format": "binary",
+                    "contentMediaType": "application/octet-stream",
+                },
                 "description": "PNG, JPEG, WebP or BMP, of any size.",
             }
         },
@@ -182,6 +187,7 @@ def install(app: FastAPI, max_page: int, *, needs_keys: bool) -> None:
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
             for model in (ProblemBody, *_PARSED_HERE, *REQUESTS.values()):
                 _add_schema(schemas, model)
+            _show_object_defaults(schemas)
             _declare_keys(document, needs_keys=needs_keys)
             add_links(document)
             for parameter in _list_parameters(document):
@@ -190,6 +196,22 @@ def install(app: FastAPI, max_page: int, *, needs_keys: bool) -> None:
         return document
 
     app.openapi = make
+
+
+def _show_object_defaults(value: Any) -> None:
+    """Makes an example of each object that is the default of what may be null too.
+
+    Generators of clients know only null as its default, and leave out all that has another.
+    """
+    if isinstance(value, list):
+        for item in cast("list[Any]", value):
+            _show_object_defaults(item)
+    elif isinstance(value, dict):
+        schema = cast("dict[str, Any]", value)
+        if "anyOf" in schema and isinstance(schema.get("default"), dict):
+            schema["examples"] = [schema.pop("default")]
+        for item in schema.values():
+            _show_object_defaults(item)
 
 
 def _declare_keys(document: dict[str, Any], *, needs_keys: bool) -> None:

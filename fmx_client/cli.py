@@ -15,9 +15,13 @@ import typer
 
 from fmx_client import streams, tools
 from fmx_client.calls import ReportForm
+from fmx_client.commands.compare import compare
+from fmx_client.commands.dashboard import open_page
+from fmx_client.commands.doctor import doctor
+from fmx_client.completion import complete_kinds, complete_models
 from fmx_client.downloads import place_in
 from fmx_client.model_commands import models_app
-from fmx_client.options import AsJson, JobName, Url
+from fmx_client.options import AsJson, JobName, ModelName, Url
 from fmx_client.requests import make_request
 from fmx_client.session import CANCELLED, USAGE, Commands, Session, exit_as, fail
 from fmx_client.terminal import views
@@ -29,7 +33,6 @@ app = typer.Typer(
     help="Experiments on a server: submit, watch, read results, predict.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 artifacts_app = typer.Typer(help="The files that a job left.", no_args_is_help=True)
 app.add_typer(artifacts_app, name="artifacts")
@@ -38,7 +41,14 @@ app.add_typer(models_app, name="models")
 
 @app.command()
 def submit(  # noqa: PLR0917 - typer makes its options of them
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="q1, …; `fmx kinds` lists them.")],
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="KIND",
+            help="q1, …; `fmx kinds` lists them.",
+            autocompletion=complete_kinds,
+        ),
+    ],
     preset: Annotated[
         str | None, typer.Option(help="report: as published; quick: a smoke version.")
     ] = None,
@@ -241,7 +251,12 @@ def predict(
         typer.Option(metavar="N", min=0, help="A row of the test set; may be given again."),
     ] = None,
     model: Annotated[
-        str | None, typer.Option(metavar="ID", help="A model's id or alias; else the newest.")
+        str | None,
+        typer.Option(
+            metavar="ID",
+            help="A model's id or alias; else the newest.",
+            autocompletion=complete_models,
+        ),
     ] = None,
     url: Url = None,
     as_json: AsJson = False,
@@ -258,9 +273,7 @@ def predict(
 
 @app.command("feature-maps")
 def feature_maps(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="A model's id or alias, or `last`.")
-    ],
+    model: ModelName,
     out: Annotated[Path, typer.Option(metavar="FILE.png", help="Where to draw them.")],
     picture: Annotated[
         Path | None,
@@ -318,7 +331,10 @@ def delete(job: JobName, url: Url = None, as_json: AsJson = False) -> None:
 
 @app.command()
 def kinds(
-    kind: Annotated[str | None, typer.Argument(metavar="KIND", help="One of them.")] = None,
+    kind: Annotated[
+        str | None,
+        typer.Argument(metavar="KIND", help="One of them.", autocompletion=complete_kinds),
+    ] = None,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
@@ -330,6 +346,11 @@ def kinds(
         else:
             one = session.client.kind(kind)
             session.put(one, views.kind(one))
+
+
+app.command()(doctor)
+app.command()(compare)
+app.command("open")(open_page)
 
 
 @app.command()

@@ -1,8 +1,10 @@
-"""What most commands of `fmx` take."""
+"""The options and arguments that commands share."""
 
 from typing import Annotated
 
 import typer
+
+from fmx_client.completion import complete_jobs, complete_models
 
 Url = Annotated[
     str | None,
@@ -11,5 +13,15 @@ Url = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 JobName = Annotated[
     str,
-    typer.Argument(metavar="JOB", help="A job's id, how it begins or ends, or `last`."),
+    typer.Argument(
+        metavar="JOB",
+        help="A job's id, how it begins or ends, or `last`.",
+        autocompletion=complete_jobs,
+    ),
+]
+ModelName = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL", help="A model's id or alias, or `last`.", autocompletion=complete_models
+    ),
 ]

@@ -6,7 +6,7 @@ from typing import Any, NoReturn, Self
 
 import typer
 from pydantic import BaseModel
-from rich.console import RenderableType
+from rich.console import Console, RenderableType
 from rich.text import Text
 from typer.core import TyperGroup
 
@@ -40,6 +40,15 @@ def value_of(answer: Any) -> Any:
     return answer
 
 
+def put(console: Console, answer: Any, view: RenderableType, *, as_json: bool) -> None:
+    """Prints an answer: as a JSON document, or as a person reads it."""
+    if as_json:
+        print(json.dumps(value_of(answer), indent=2))
+    else:
+        view = Text(plain(view)) if isinstance(view, str) else view
+        console.print(view, soft_wrap=not console.is_terminal)
+
+
 class Session:
     """One command: it asks a server and prints one answer."""
 
@@ -59,11 +68,7 @@ class Session:
 
     def put(self, answer: Any, view: RenderableType) -> None:
         """Prints an answer: as a JSON document, or as a person reads it."""
-        if self.as_json:
-            print(json.dumps(value_of(answer), indent=2))
-        else:
-            view = Text(plain(view)) if isinstance(view, str) else view
-            self.console.print(view, soft_wrap=not self.console.is_terminal)
+        put(self.console, answer, view, as_json=self.as_json)
 
     def wait(self, job_id: str, *, live: bool) -> Job:
         """The job when it has ended."""

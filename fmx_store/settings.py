@@ -27,7 +27,7 @@ MEBIBYTE = 1024 * 1024
 
 _BROKERS = {"redis", "rediss", "redis+socket"}
 # The client's server and key, the revision that a manifest names, what tests may not go without.
-_READ_ELSEWHERE = {"FMX_URL", "FMX_API_KEY", "FMX_REVISION", "FMX_REQUIRE_SERVICES"}
+READ_ELSEWHERE = {"FMX_URL", "FMX_API_KEY", "FMX_REVISION", "FMX_REQUIRE_SERVICES"}
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 _POSTGRES = re.compile(r"^postgres(ql)?://")
 
@@ -390,7 +390,7 @@ def _is_address(text: str) -> bool:
 
 def find_unknown(environment: Mapping[str, str]) -> list[str]:
     """Variables with our prefix that set nothing, such as misspelled ones."""
-    known = {f"FMX_{name.upper()}" for name in Settings.model_fields} | _READ_ELSEWHERE
+    known = {f"FMX_{name.upper()}" for name in Settings.model_fields} | READ_ELSEWHERE
     return sorted(n for n in environment if n.upper().startswith("FMX_") and n.upper() not in known)
 
 

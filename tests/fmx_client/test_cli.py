@@ -1,24 +1,17 @@
 """The command `fmx`: what it prints, where, and how it exits."""
 
 import json
-import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
+from command_line import Fmx
 from http_service import Service, epoch
 from model_files import make_model_files, png
-from services import ROOT, free_port
-from typer.testing import CliRunner
 
-from fmx_client.cli import app
 from fmx_store import claims, datasets
 
 COMMANDS = [
@@ -42,59 +35,11 @@ COMMANDS = [
     ["models", "unname"],
     ["datasets"],
     ["tensorboard"],
+    ["doctor"],
+    ["compare"],
+    ["open"],
     ["version"],
 ]
-
-
-@dataclass(frozen=True)
-class Said:
-    """What a command printed, and its exit status."""
-
-    status: int
-    out: str
-    err: str
-
-    @property
-    def value(self) -> Any:
-        """The one JSON document on standard output."""
-        assert self.status == 0, self.err
-        return json.loads(self.out)
-
-
-class Fmx:
-    """The command line, set to one server."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-
-    def __call__(self, *arguments: str, stdin: str | None = None) -> Said:
-        environment = {"FMX_URL": self.url, "COLUMNS": "", "TERM": "dumb"}
-        result = CliRunner().invoke(app, arguments, input=stdin, env=environment)
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return Said(result.exit_code, result.stdout, result.stderr)
-
-    def start(self, *arguments: str) -> "subprocess.Popen[str]":
-        """The command as a process of its own."""
-        return subprocess.Popen(
-            [sys.executable, "-m", "fmx_client.cli", *arguments],
-            cwd=ROOT,
-            env={**os.environ, "FMX_URL": self.url},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-
-@pytest.fixture
-def fmx(service: Service) -> Fmx:
-    return Fmx(service.server.url)
-
-
-@pytest.fixture
-def nowhere() -> Fmx:
-    """A port that nothing listens on."""
-    return Fmx(f"http://127.0.0.1:{free_port()}")
 
 
 def test_submit_prints_the_id_and_nothing_else(fmx: Fmx) -> None:
