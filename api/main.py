@@ -12,6 +12,7 @@ from api import openapi, problems
 from api.dependencies import permit
 from api.envelope import Envelope
 from api.guard import Guard
+from api.pages.modules import ROUTERS
 from api.routes import artifacts, health, inference, jobs, kinds, models, pages, reports, runs
 from api.services import open_services
 from api.shortcut import Shortcut
@@ -58,6 +59,8 @@ def create_app(settings: Settings | None = None) -> App:
     )
     for module in (kinds, jobs, runs, artifacts, models, reports, health, pages):
         app.include_router(module.router)
+    for router in ROUTERS:
+        app.include_router(router)
     inference.install(app)
     app.mount("/static", pages.WholeFiles(directory=pages.WEB / "static"))
     app.add_middleware(Envelope)

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from fmx_ml.requests import KINDS
 from fmx_ml.specs import IMAGE_SIDE, Int, Tag
+from fmx_store.metrics import MIN_POINTS
 from fmx_store.states import State
 
 
@@ -59,6 +60,14 @@ class MetricsQuery(Query):
     )
     format: Literal["json", "csv"] | None = Field(
         default=None, description="Goes before the Accept header."
+    )
+
+
+class CurvesQuery(Query):
+    """How many epochs of each run."""
+
+    max_points: int = Field(
+        default=200, ge=MIN_POINTS, le=1_000, description="Epochs of a run at most, evenly thinned."
     )
 
 

@@ -129,6 +129,24 @@ class MetricsBody(Body):
     rows: list[list[int | float | None]]
 
 
+class CurveBody(Body):
+    """A run with its epochs; none, where it has none yet."""
+
+    run: str
+    name: str
+    state: State
+    attempt: int
+    rows: list[list[int | float | None]]
+
+
+class CurvesBody(Body):
+    """The epochs of all runs of a job, thinned; the columns are those of a run's without seconds."""
+
+    job: str
+    columns: list[str]
+    runs: list[CurveBody]
+
+
 class ResultsBody(Body):
     """The tables of a job, ours beside the published."""
 

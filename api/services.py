@@ -11,6 +11,7 @@ from celery import Celery
 from sqlalchemy import select
 
 from api.doorman import Doorman
+from api.pages.glimpses import Glimpses
 from api.predict.catalogue import Catalogue
 from api.predict.roster import Roster
 from api.readiness import Glances
@@ -50,6 +51,7 @@ class Services:
     models_executor: ThreadPoolExecutor
     doorman: Doorman
     glances: Glances = field(default_factory=Glances)
+    glimpses: Glimpses = field(default_factory=Glimpses)
     reports: Shelf = field(default_factory=Shelf)
     # Decoding is arithmetic: more of it at once than cores only takes memory.
     predict_limiter: anyio.CapacityLimiter = field(

@@ -1,0 +1,82 @@
+"""Pages as HTML: one environment for all templates, and the headers that every page has."""
+
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, Any, cast
+
+from fastapi import Request, Response
+
+from api.pages import words
+from api.permissions import GRANT, STRANGER
+from fmx_store.keys import Grant, Scope
+from fmx_store.settings import Settings
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+HTML_TYPE = "text/html; charset=utf-8"
+
+# Everything is this server's own; pictures may also be made by a script of it, or dropped on it.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; "
+    "img-src 'self' data: blob:; connect-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": _POLICY,
+    # Without a referrer at all a browser calls the origin of its own forms null.
+    "Referrer-Policy": "same-origin",
+    "Vary": "Accept, Cookie",
+}
+
+
+def render_page(request: Request, template: str, *, status: int = 200, **context: Any) -> Response:
+    """A whole page; `context` is what its template shows beside the frame of every page."""
+    frame = {"path": request.scope["path"], **_describe_visitor(request)}
+    return _respond(render(template, **frame, **context), status)
+
+
+def render_part(template: str, **context: Any) -> Response:
+    """A part of a page, which a script puts in the place of the one that is shown."""
+    return _respond(render(template, **context), 200)
+
+
+def render(template: str, **context: Any) -> str:
+    """A template as text."""
+    return _environment().get_template(template).render(context)
+
+
+def _respond(text: str, status: int) -> Response:
+    return Response(text, status, HEADERS, HTML_TYPE)
+
+
+def _describe_visitor(request: Request) -> dict[str, Any]:
+    """Whether keys are on, whether whoever looks is let in, and what their key allows."""
+    grant: Grant = request.scope.get(GRANT, STRANGER)
+    settings: Settings = request.app.state.services.settings
+    return {
+        "needs_keys": settings.needs_keys,
+        "is_known": grant is not STRANGER,
+        "may": {scope.value: grant.allows(scope) for scope in Scope},
+    }
+
+
+@cache
+def _environment() -> "Environment":
+    from jinja2 import (  # noqa: PLC0415 - only a server whose pages are looked at pays for it
+        Environment,
+        FileSystemLoader,
+        StrictUndefined,
+    )
+
+    environment = Environment(
+        loader=FileSystemLoader(words.WEB / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    filters = cast("dict[str, Callable[..., Any]]", environment.filters)
+    filters |= words.FILTERS
+    environment.tests["matches_end"] = str.endswith
+    return environment
