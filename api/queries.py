@@ -1,6 +1,6 @@
 """What comes in over HTTP beside a job: query parameters, and what to predict."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
@@ -14,6 +14,12 @@ class Query(BaseModel):
     """The query parameters of a path; others are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def repeatable(cls) -> frozenset[str]:
+        """The names of those that may be given several times: their fields are lists."""
+        lists = (name for name, f in cls.model_fields.items() if get_origin(f.annotation) is list)
+        return frozenset(lists)
 
 
 # As the record makes them. A pattern in the schema alone: what is no cursor has one answer.
