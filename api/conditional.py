@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 
+from api.accept import quality
 from api.problems import refuse
 
 _RANGE = re.compile(r"(\d*)-(\d*)")
@@ -27,31 +28,17 @@ def preferred_wait(prefer: str | None, max_seconds: int) -> int | None:
 
 def prefers_csv(accept: str | None) -> bool:
     """Whether an Accept header likes CSV better than JSON."""
-    return _quality(accept, "text/csv") > _quality(accept, "application/json")
+    return quality(accept, "text/csv") > quality(accept, "application/json")
 
 
 def prefers_png(accept: str | None) -> bool:
     """Whether an Accept header likes PNG better than JSON."""
-    return _quality(accept, "image/png") > _quality(accept, "application/json")
+    return quality(accept, "image/png") > quality(accept, "application/json")
 
 
 def accepts_json(accept: str | None) -> bool:
     """Whether JSON is an answer to an Accept header at all."""
-    return _quality(accept, "application/json") > 0
-
-
-def _quality(accept: str | None, media_type: str) -> float:
-    """How much an Accept header likes a type; the most exact of its ranges counts."""
-    ranges = [media_type, media_type.partition("/")[0] + "/*", "*/*"]
-    found: dict[str, float] = {}
-    for item in (accept or "*/*").lower().split(","):
-        name, *parameters = (part.strip() for part in item.split(";"))
-        weights = [p.removeprefix("q=") for p in parameters if p.startswith("q=")]
-        try:
-            found[name] = float(weights[0]) if weights else 1.0
-        except ValueError:
-            found[name] = 0.0
-    return next((found[name] for name in ranges if name in found), 0.0)
+    return quality(accept, "application/json") > 0
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,13 @@ import re
 from collections.abc import MutableMapping
 from typing import Any
 
+from api import cookies
 from api.keyring import KeyRing
 from api.permissions import (
     ANYONE,
-    OPEN_PATHS,
     STRANGER,
     Meter,
+    is_open,
     permission_of,
     refuse_scope,
 )
@@ -70,11 +71,28 @@ class Doorman:
                 _take(buckets, _name(grant, scope), what)
 
     async def _identify(self, scope: AsgiScope) -> Grant:
-        key = _bearer(scope)
+        """By the Authorization header, or, where there is none, by the cookie of a browser."""
+        if any(name == b"authorization" for name, _ in scope["headers"]):
+            key, is_cookie = _bearer(scope), False
+        else:
+            key, is_cookie = cookies.read_key(scope), True
+        is_for_all = is_open(scope["method"], scope["path"])
         if key is None:
-            if scope["path"] in OPEN_PATHS and scope["method"] in {"GET", "HEAD"}:
+            if is_for_all:
                 return STRANGER
             raise _no_key()
+        try:
+            grant = await self.check(scope, key)
+        except ProblemError:
+            if is_cookie and is_for_all:  # a key that was revoked must not keep its owner out
+                return STRANGER
+            raise
+        if is_cookie:
+            cookies.refuse_forged(scope)
+        return grant
+
+    async def check(self, scope: AsgiScope, key: str) -> Grant:
+        """What a key that a request brings allows. Raises ProblemError: 401, 429."""
         digest = hash_key(key)
         if self._failures is not None and not self._ring.knows(digest):
             wait = self._failures.look(_address(scope))
@@ -98,8 +116,7 @@ def _refuse_foreign(scope: AsgiScope) -> None:
     host = headers.get(b"host", b"")
     if host and not _names_this_machine(host):
         raise refuse(421, "foreign_host", "this server is called localhost, or by its address")
-    origin = headers.get(b"origin")
-    if origin is not None and origin.partition(b"://")[2] != host:
+    if cookies.is_foreign(scope):
         raise refuse(403, "foreign_origin", "a page of another site may not ask this server")
 
 

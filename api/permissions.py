@@ -45,6 +45,9 @@ PERMISSIONS: Mapping[str, Permission] = {
     "get_root": _ANY_KEY,
     "get_docs": _ANY_KEY,
     "get_openapi": _ANY_KEY,
+    "show_login": _ANY_KEY,
+    "sign_in": _ANY_KEY,
+    "sign_out": _ANY_KEY,
     "show_jobs": _READ,
     "show_job_rows": _READ,
     "show_job": _READ,
@@ -92,7 +95,17 @@ PERMISSIONS: Mapping[str, Permission] = {
 }
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
-"""What answers without a key: an orchestrator asks it. The rest of the server is not even named."""
+"""What answers without a key: an orchestrator asks it. Beside it only the sign-in page is named."""
+
+_SIGN_IN_PATHS = frozenset({"/login", "/logout"})
+_LOOKS = "/static/"  # of the page that takes a key, and of all others
+
+
+def is_open(method: str, path: str) -> bool:
+    """Whether a request needs no key."""
+    if path in OPEN_PATHS or path.startswith(_LOOKS):
+        return method in {"GET", "HEAD"}
+    return path in _SIGN_IN_PATHS
 
 
 def permission_of(name: str) -> Permission:

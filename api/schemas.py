@@ -140,7 +140,7 @@ class CurveBody(Body):
 
 
 class CurvesBody(Body):
-    """The epochs of all runs of a job, thinned; the columns are those of a run's without seconds."""
+    """The epochs of all runs of a job, thinned; columns as of a run, without the seconds."""
 
     job: str
     columns: list[str]

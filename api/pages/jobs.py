@@ -4,6 +4,7 @@ import hashlib
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
+from pydantic import model_validator
 
 from api.conditional import matches
 from api.dependencies import App, AppSettings, Db
@@ -22,7 +23,17 @@ router = APIRouter(include_in_schema=False)
 
 _STATES = (State.RUNNING, State.QUEUED, State.SUCCEEDED, State.FAILED, State.CANCELLED)
 
-Asked = Annotated[JobQuery, Query()]
+
+class FilterQuery(JobQuery):
+    """Which jobs; a form sends the filters that are left empty too."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_blanks(cls, data: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in data.items() if value != ""}
+
+
+Asked = Annotated[FilterQuery, Query()]
 
 
 @router.get("/jobs")

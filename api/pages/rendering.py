@@ -78,5 +78,4 @@ def _environment() -> "Environment":
     )
     filters = cast("dict[str, Callable[..., Any]]", environment.filters)
     filters |= words.FILTERS
-    environment.tests["matches_end"] = str.endswith
     return environment

@@ -1,25 +1,27 @@
 """Numbers, times and paths as people read them: the filters of the templates."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 from api.schemas import format_time
+from fmx_ml.results import Table
 from fmx_store.tables import now
 
 WEB = Path(__file__).resolve().parent.parent / "web"
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _KIBIBYTE = 1024
+NOTHING = "\N{EN DASH}"  # where there is no value
 _SMALL, _LARGE = 1e-3, 1e5  # beyond which a number is told by its power of ten
 
 
 def tell_duration(seconds: float | None) -> str:
     """A span of time by its two largest units."""
     if seconds is None:
-        return "–"
+        return NOTHING
     whole = round(seconds)
     if whole < _MINUTE:
         return f"{seconds:.1f} s" if 0 < seconds < 10 else f"{whole} s"  # noqa: PLR2004 - one digit
@@ -47,7 +49,7 @@ def tell_moment(moment: datetime) -> str:
 def tell_number(value: Any) -> str:
     """A cell of a table: numbers with four digits that count, nothing as a dash."""
     if value is None:
-        return "–"
+        return NOTHING
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
@@ -61,7 +63,7 @@ def tell_number(value: Any) -> str:
 
 def tell_percent(share: float | None) -> str:
     """A share of one, in percent."""
-    return "–" if share is None else f"{100 * share:.2f} %"
+    return NOTHING if share is None else f"{100 * share:.2f} %"
 
 
 def tell_size(num_bytes: int) -> str:
@@ -80,13 +82,31 @@ def add_query(path: str, parameters: Mapping[str, Any]) -> str:
     return f"{path}?{urlencode(given)}" if given else path
 
 
+def find_numeric_columns(table: Table) -> frozenset[int]:
+    """The places of the columns that hold numbers, or nothing."""
+    places = range(len(table.columns))
+    return frozenset(i for i in places if _is_numeric([row[i] for row in table.rows]))
+
+
+def choose_pictures(paths: Sequence[str]) -> list[str]:
+    """Those of a figure's files that a page can show."""
+    return [path for path in paths if path.endswith(".png")]
+
+
+def _is_numeric(cells: Sequence[Any]) -> bool:
+    known = [cell for cell in cells if cell is not None]
+    return bool(known) and all(isinstance(cell, int | float) for cell in known)
+
+
 FILTERS: dict[str, Callable[..., Any]] = {
     "age": tell_age,
     "duration": tell_duration,
     "iso": format_time,
     "moment": tell_moment,
     "number": tell_number,
+    "numeric_columns": find_numeric_columns,
     "percent": tell_percent,
+    "pictures": choose_pictures,
     "size": tell_size,
     "with_query": add_query,
 }

@@ -1,6 +1,7 @@
 """Who is doing what, since when, and what waits; of the jobs that whoever looks may see."""
 
 from itertools import groupby
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
@@ -25,7 +26,7 @@ def show_worker_rows(db: Db, services: App) -> Response:
     return Response(text, headers=HEADERS, media_type=HTML_TYPE)
 
 
-def _read_busy(db: View) -> dict[str, object]:
+def _read_busy(db: View) -> dict[str, Any]:
     held = list_held(db)
     by_worker = {worker: list(runs) for worker, runs in groupby(held, lambda run: run.worker)}
     return {"workers": by_worker, "queues": count_waiting(db)}

@@ -6,6 +6,8 @@ const HEIGHT = 280;
 const MOST_TOLD = 8; // curves in the legend at the mouse
 const MOST_FOCUSED = 60; // beyond this many a redraw at each move of the mouse is too slow
 
+const WHOLE_STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000]; // epochs are counted
+
 const TELL = {
   loss: (value) => (value === 0 ? "0" : value < 0.01 ? value.toExponential(1) : value.toPrecision(3)),
   accuracy: (value) => `${(100 * value).toFixed(2)} %`,
@@ -111,7 +113,7 @@ export class Chart {
       padding: [10, 12, 0, 0],
       scales: { x: { time: false }, y: { distr: log && this.kind === "loss" ? 3 : 1 } },
       axes: [
-        { ...axis, size: 30 },
+        { ...axis, size: 30, incrs: WHOLE_STEPS },
         { ...axis, size: 56, values: (_, ticks) => ticks.map(TELL_TICK[this.kind]) },
       ],
       cursor: {

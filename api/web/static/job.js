@@ -9,7 +9,7 @@ const maxPoints = pointsFor(Number(root.dataset.runs));
 const POLL_MS = 2000;
 const store = openCurves();
 
-const parts = { summary: 1000, runs: 3000, outcome: 5000 }; // least milliseconds between two looks
+const parts = { summary: 1000, runs: 3000, outcome: 5000, "file-list": 5000 }; // least milliseconds between two looks
 const asked = new Map();
 
 /** Fetches a part again, soon: what changes many times in its period is fetched once. */
@@ -35,7 +35,7 @@ function listen(source) {
     ["summary", "runs"].forEach(renew);
   });
   on("rewound", ({ run, epoch }) => store.rewind(run, epoch));
-  on("artifacts", () => renew("outcome"));
+  on("artifacts", () => renew("file-list"));
   on("end", () => {
     source.close();
     finish();

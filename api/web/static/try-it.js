@@ -45,6 +45,7 @@ function show({ predictions, feature_maps: maps }) {
     seen.alt = `The picture as the model takes it, which it calls ${found.label}`;
   }
   byId("layers").replaceChildren(...(found.layers ?? []).map(showLayer));
+  byId("answer").scrollIntoView({ block: "nearest" });
 }
 
 function describe({ file, width, height, inverted, row, actual }) {
