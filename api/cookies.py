@@ -47,6 +47,12 @@ def is_foreign(scope: AsgiScope) -> bool:
     return origin is not None and origin.partition(b"://")[2] != headers.get(b"host", b"")
 
 
+def refuse_foreign(scope: AsgiScope) -> None:
+    """Raises ProblemError (403) for what a page of another origin sends."""
+    if is_foreign(scope):
+        raise refuse(403, "foreign_origin", "a page of another site may not ask this server")
+
+
 def refuse_forged(scope: AsgiScope) -> None:
     """Raises ProblemError (403) for what would change something and is not of a page of ours.
 
@@ -54,8 +60,7 @@ def refuse_forged(scope: AsgiScope) -> None:
     """
     if scope["method"] in _SAFE_METHODS:
         return
-    if is_foreign(scope):
-        raise refuse(403, "foreign_origin", "a page of another site may not ask this server")
+    refuse_foreign(scope)
     names = {name for name, _ in scope["headers"]}
     if b"origin" not in names and not names.intersection(_OWN_HEADERS):
         detail = "with a cookie this needs an Origin header, or X-Requested-With"

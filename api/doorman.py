@@ -56,7 +56,7 @@ class Doorman:
         else:
             grant = ANYONE
             if self._is_local:
-                _refuse_foreign(scope)
+                _refuse_elsewhere(scope)
         if self._requests is not None and grant is not STRANGER:
             _take(self._requests, _name(grant, scope), "requests")
         return grant
@@ -106,7 +106,7 @@ class Doorman:
         return grant
 
 
-def _refuse_foreign(scope: AsgiScope) -> None:
+def _refuse_elsewhere(scope: AsgiScope) -> None:
     """Raises ProblemError for what a browser on this machine sends for a page from elsewhere.
 
     Such a page can't reach this address by its own name, but it can have its name point here (DNS
@@ -116,8 +116,7 @@ def _refuse_foreign(scope: AsgiScope) -> None:
     host = headers.get(b"host", b"")
     if host and not _names_this_machine(host):
         raise refuse(421, "foreign_host", "this server is called localhost, or by its address")
-    if cookies.is_foreign(scope):
-        raise refuse(403, "foreign_origin", "a page of another site may not ask this server")
+    cookies.refuse_foreign(scope)
 
 
 @functools.lru_cache(maxsize=64)

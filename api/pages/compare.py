@@ -15,7 +15,7 @@ from api.pages.rendering import render_page
 from api.queries import Query
 from api.schemas import JobBody, ResultsBody, RunBody
 from api.views import job_body, run_bodies
-from fmx_store import jobs
+from fmx_store import jobs, models
 from fmx_store.overviews import require_overview
 from fmx_store.viewers import View
 
@@ -47,7 +47,7 @@ class Side:
 def show_compare(request: Request, db: Db, query: Annotated[CompareQuery, QueryOf()]) -> Response:
     shown = [job_body(require_overview(db, job_id)) for job_id in dict.fromkeys(query.job)]
     runs = [_read_run(db, run_id) for run_id in dict.fromkeys(query.run)]
-    sides = [*map(_side_of_job, shown), *map(_side_of_run, runs)]
+    sides = [*(_side_of_job(db, job) for job in shown), *map(_side_of_run, runs)]
     offered = jobs.list_jobs(db, limit=OFFERED_JOBS).items
     return render_page(
         request,
@@ -72,10 +72,24 @@ def name_job(job: JobBody) -> str:
     return job.name or f"{job.kind} {job.id[-6:]}"
 
 
-def _side_of_job(job: JobBody) -> Side:
+def _side_of_job(db: View, job: JobBody) -> Side:
     params = {"kind": job.kind, "preset": job.preset, **job.spec}
+    summary = {"state": job.state, **_describe_best(db, job)}
     curves = f"/v1/jobs/{job.id}/metrics"
-    return Side(name_job(job), f"/jobs/{job.id}", params, {"state": job.state}, curves)
+    return Side(name_job(job), f"/jobs/{job.id}", params, summary, curves)
+
+
+def _describe_best(db: View, job: JobBody) -> dict[str, Any]:
+    """The figures of the model of a job with the highest validation accuracy."""
+    found = models.list_models(db, job_id=job.id, limit=max(1, len(job.models))).items
+    best = max(found, key=lambda model: model.val_accuracy or 0.0, default=None)
+    if best is None:
+        return {}
+    return {
+        "best_run": best.run_name,
+        "val_accuracy": best.val_accuracy,
+        "test_accuracy": best.test_accuracy,
+    }
 
 
 def _side_of_run(run: RunBody) -> Side:
@@ -84,7 +98,16 @@ def _side_of_run(run: RunBody) -> Side:
     return Side(title, path, run.params, summary, run.links.metrics)
 
 
-_FIGURES = ("state", "epochs", "best_epoch", "val_accuracy", "test_accuracy", "seconds", "device")
+_FIGURES = (
+    "state",
+    "best_run",
+    "epochs",
+    "best_epoch",
+    "val_accuracy",
+    "test_accuracy",
+    "seconds",
+    "device",
+)
 
 
 def _summarise(sides: Sequence[Side]) -> list[tuple[str, list[Any]]]:

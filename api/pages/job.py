@@ -7,7 +7,7 @@ from fastapi.responses import RedirectResponse
 from api.dependencies import App, Db, JobId
 from api.outcomes import require_manifest, require_results
 from api.pages.differences import Differences, find_differences
-from api.pages.rendering import render_page, render_part
+from api.pages.rendering import render_page
 from api.pages.routes import has_route
 from api.problems import ProblemError
 from api.routes.jobs import delete_job
@@ -44,21 +44,21 @@ def show_job(job_id: JobId, request: Request, db: Db, services: App) -> Response
 
 
 @router.get("/summary")
-def show_job_summary(job_id: JobId, db: Db) -> Response:
+def show_job_summary(job_id: JobId, request: Request, db: Db) -> Response:
     job = job_body(require_overview(db, job_id))
-    return render_part("parts/job_summary.html", job=job, has_ended=job.state in ENDED)
+    return render_page(request, "parts/job_summary.html", job=job, has_ended=job.state in ENDED)
 
 
 @router.get("/runs")
-def show_job_runs(job_id: JobId, db: Db, services: App) -> Response:
+def show_job_runs(job_id: JobId, request: Request, db: Db, services: App) -> Response:
     runs = _read_runs(db, job_id, services.settings.max_runs_per_job)
-    return render_part("parts/job_runs.html", runs=runs, varied=_tell_apart(runs))
+    return render_page(request, "parts/job_runs.html", runs=runs, varied=_tell_apart(runs))
 
 
 @router.get("/manifest")
-def show_job_manifest(job_id: JobId, db: Db) -> Response:
+def show_job_manifest(job_id: JobId, request: Request, db: Db) -> Response:
     text = orjson.dumps(require_manifest(db, job_id), option=orjson.OPT_INDENT_2).decode()
-    return render_part("parts/json.html", text=text, label="Manifest")
+    return render_page(request, "parts/json.html", text=text, label="Manifest")
 
 
 @router.post("/cancel")

@@ -21,6 +21,7 @@ router = APIRouter(include_in_schema=False)
 
 _FORM_TYPE = "application/x-www-form-urlencoded"
 _MAX_FORM_BYTES = 4096
+_MAX_FIELDS = 10
 _HOME = "/jobs"
 
 
@@ -39,7 +40,7 @@ def show_login(request: Request, query: Annotated[LoginQuery, QueryOf()]) -> Res
 
 @router.post(LOGIN_PATH)
 async def sign_in(request: Request, services: App) -> Response:
-    cookies.refuse_forged(request.scope)
+    cookies.refuse_foreign(request.scope)
     form = await _read_form(request)
     key, way = form.get("key", "").strip(), form.get("next", _HOME)
     if not services.settings.needs_keys:
@@ -59,7 +60,7 @@ async def sign_in(request: Request, services: App) -> Response:
 
 @router.post("/logout")
 async def sign_out(request: Request) -> Response:
-    cookies.refuse_forged(request.scope)
+    cookies.refuse_foreign(request.scope)
     answer = RedirectResponse(LOGIN_PATH, 303)
     cookies.drop_key(answer)
     return answer
@@ -70,7 +71,10 @@ async def _read_form(request: Request) -> dict[str, str]:
     if media_type(request) != _FORM_TYPE:
         raise unsupported_media_type(request, _FORM_TYPE)
     body = await read_body(request, _MAX_FORM_BYTES)
-    fields = parse_qs(body.decode("latin-1"), errors="replace", max_num_fields=10)
+    try:
+        fields = parse_qs(body.decode("latin-1"), errors="replace", max_num_fields=_MAX_FIELDS)
+    except ValueError:  # more fields than the form has
+        return {}
     return {name: values[0] for name, values in fields.items()}
 
 

@@ -31,23 +31,15 @@ HEADERS = {
 
 
 def render_page(request: Request, template: str, *, status: int = 200, **context: Any) -> Response:
-    """A whole page; `context` is what its template shows beside the frame of every page."""
+    """A page or a part of one; `context` is what its template shows beside who looks."""
     frame = {"path": request.scope["path"], **_describe_visitor(request)}
-    return _respond(render(template, **frame, **context), status)
-
-
-def render_part(template: str, **context: Any) -> Response:
-    """A part of a page, which a script puts in the place of the one that is shown."""
-    return _respond(render(template, **context), 200)
+    text = render(template, **frame, **context)
+    return Response(text, status, HEADERS, HTML_TYPE)
 
 
 def render(template: str, **context: Any) -> str:
     """A template as text."""
     return _environment().get_template(template).render(context)
-
-
-def _respond(text: str, status: int) -> Response:
-    return Response(text, status, HEADERS, HTML_TYPE)
 
 
 def _describe_visitor(request: Request) -> dict[str, Any]:

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from api.schemas import format_time
-from fmx_ml.results import Table
+from fmx_ml.results import Figure, Table
 from fmx_store.tables import now
 
 WEB = Path(__file__).resolve().parent.parent / "web"
@@ -88,9 +88,25 @@ def find_numeric_columns(table: Table) -> frozenset[int]:
     return frozenset(i for i in places if _is_numeric([row[i] for row in table.rows]))
 
 
-def choose_pictures(paths: Sequence[str]) -> list[str]:
-    """Those of a figure's files that a page can show."""
-    return [path for path in paths if path.endswith(".png")]
+class Shot(NamedTuple):
+    """A picture of a figure, and the files that have the same in them, itself the first."""
+
+    title: str
+    picture: str
+    files: Sequence[str]
+
+
+def list_shots(figure: Figure) -> list[Shot]:
+    """The pictures of a figure that a page can show; it may have one for each of many runs."""
+    pictures = [path for path in figure.artifacts if path.endswith(".png")]
+    head = f"Figure {figure.number}: {figure.title}"
+    shots: list[Shot] = []
+    for picture in pictures:
+        stem = picture.removesuffix(".png")
+        title = f"{head} ({stem.rpartition('/')[2]})" if len(pictures) > 1 else head
+        files = [path for path in figure.artifacts if path.rpartition(".")[0] == stem]
+        shots.append(Shot(title, picture, files))
+    return shots
 
 
 def _is_numeric(cells: Sequence[Any]) -> bool:
@@ -106,7 +122,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "number": tell_number,
     "numeric_columns": find_numeric_columns,
     "percent": tell_percent,
-    "pictures": choose_pictures,
+    "shots": list_shots,
     "size": tell_size,
     "with_query": add_query,
 }

@@ -9,6 +9,7 @@ import httpx
 from fastapi.routing import APIRoute
 from http_service import Service
 
+from api.pages.modules import ROUTERS
 from api.routes import artifacts, health, inference, jobs, kinds, models, pages, reports, runs
 from fmx_store import keys
 from fmx_store.keys import Scope
@@ -33,6 +34,8 @@ class Route:
 def _routers() -> Iterator[tuple[str, Sequence[Any]]]:
     for module in (kinds, jobs, runs, artifacts, models, reports, health, pages):
         yield "", module.router.routes
+    for router in ROUTERS:
+        yield "", router.routes
     yield "", inference.server_router.routes
     yield inference.MODEL_PATH, inference.model_router.routes
     yield f"{inference.MODEL_PATH}/versions/{{version}}", inference.model_router.routes

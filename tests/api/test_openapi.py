@@ -39,6 +39,7 @@ PATHS = {
     "/v1/jobs/{job_id}/cancel",
     "/v1/jobs/{job_id}/retry",
     "/v1/jobs/{job_id}/runs",
+    "/v1/jobs/{job_id}/metrics",
     "/v1/jobs/{job_id}/results",
     "/v1/jobs/{job_id}/manifest",
     "/v1/jobs/{job_id}/artifacts",
