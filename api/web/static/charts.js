@@ -174,7 +174,8 @@ export class Chart {
     const best = ends.sort((a, b) => (this.kind === "loss" ? a.last - b.last : b.last - a.last))[0];
     const ending = best ? `; best at the end: ${best.label}, ${TELL[this.kind](best.last)}` : "";
     this.place.setAttribute("role", "img");
-    this.place.setAttribute("aria-label", `${this.kind} over epochs, ${curves.length} curves${ending}`);
+    const count = curves.length === 1 ? "1 curve" : `${curves.length} curves`;
+    this.place.setAttribute("aria-label", `${this.kind} over epochs, ${count}${ending}`);
   }
 }
 
