@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from api.accept import quality
+from api.accept import quality as _quality
 from api.problems import refuse
 
 _RANGE = re.compile(r"(\d*)-(\d*)")
@@ -28,17 +28,17 @@ def preferred_wait(prefer: str | None, max_seconds: int) -> int | None:
 
 def prefers_csv(accept: str | None) -> bool:
     """Whether an Accept header likes CSV better than JSON."""
-    return quality(accept, "text/csv") > quality(accept, "application/json")
+    return _quality(accept, "text/csv") > _quality(accept, "application/json")
 
 
 def prefers_png(accept: str | None) -> bool:
     """Whether an Accept header likes PNG better than JSON."""
-    return quality(accept, "image/png") > quality(accept, "application/json")
+    return _quality(accept, "image/png") > _quality(accept, "application/json")
 
 
 def accepts_json(accept: str | None) -> bool:
     """Whether JSON is an answer to an Accept header at all."""
-    return quality(accept, "application/json") > 0
+    return _quality(accept, "application/json") > 0
 
 
 @dataclass(frozen=True)

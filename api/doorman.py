@@ -71,11 +71,7 @@ class Doorman:
                 _take(buckets, _name(grant, scope), what)
 
     async def _identify(self, scope: AsgiScope) -> Grant:
-        """By the Authorization header, or, where there is none, by the cookie of a browser."""
-        if any(name == b"authorization" for name, _ in scope["headers"]):
-            key, is_cookie = _bearer(scope), False
-        else:
-            key, is_cookie = cookies.read_key(scope), True
+        key, is_cookie = _find_key(scope)
         is_for_all = is_open(scope["method"], scope["path"])
         if key is None:
             if is_for_all:
@@ -123,6 +119,13 @@ def _refuse_elsewhere(scope: AsgiScope) -> None:
 def _names_this_machine(host: bytes) -> bool:
     """Whether a Host header has a name of this machine's own."""
     return is_loopback(_PORT.sub("", host.decode("latin-1").lower()).strip("[]"))
+
+
+def _find_key(scope: AsgiScope) -> tuple[str | None, bool]:
+    """The key in the Authorization header or, where there is none, a browser's; whether it is."""
+    if any(name == b"authorization" for name, _ in scope["headers"]):
+        return _bearer(scope), False
+    return cookies.read_key(scope), True
 
 
 def _bearer(scope: AsgiScope) -> str | None:

@@ -5,12 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from api.dependencies import App, Db, ModelId
-from api.model_views import model_detail
 from api.pages.rendering import render_page
 from api.pages.routes import has_route
 from api.queries import ModelQuery
-from api.routes.models import get_models
-from fmx_store import models
+from api.routes.models import get_model, get_models
 
 router = APIRouter(prefix="/models", include_in_schema=False)
 
@@ -34,6 +32,6 @@ def show_models(
 
 @router.get("/{model_id}")
 def show_model(model_id: ModelId, request: Request, services: App, db: Db) -> Response:
-    model = model_detail(services.catalogue, models.require_model(db, model_id))
+    model = get_model(model_id, services, db)
     has_aliases = has_route(request.app, ALIASES_PATH)
     return render_page(request, "model.html", model=model, has_aliases=has_aliases)

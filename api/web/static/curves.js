@@ -1,11 +1,14 @@
 // The epochs of runs: kept by run and epoch, and handed out as aligned columns for a chart.
 
-/** Curves of any number of runs; `change` is called once a frame after something has changed. */
+const REST = 3; // times as long as the last drawing took, before the next one
+
+/** Curves of any number of runs; `change` is called after something has changed, and not too often. */
 export class CurveStore {
   constructor(change) {
     this.runs = new Map();
     this.change = change;
     this.isTold = false;
+    this.rest = 0;
   }
 
   /** Takes the answer of /v1/jobs/{id}/metrics; `prefix` goes before the names of its runs. */
@@ -42,10 +45,12 @@ export class CurveStore {
   tell() {
     if (this.isTold) return;
     this.isTold = true;
-    requestAnimationFrame(() => {
+    setTimeout(() => requestAnimationFrame(() => {
       this.isTold = false;
+      const began = performance.now();
       this.change();
-    });
+      this.rest = REST * (performance.now() - began);
+    }), this.rest);
   }
 
   #require(id, name) {
