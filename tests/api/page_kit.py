@@ -14,9 +14,13 @@ from playwright.sync_api import (
     ConsoleMessage,
     Page,
     Request,
+    expect,
     sync_playwright,
 )
 from services import ROOT, find_binary
+
+# Tests share two cores with others.
+expect.set_options(timeout=20_000)
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 AXE = ROOT / "tests" / "api" / "vendor" / "axe-core" / "axe.min.js"
