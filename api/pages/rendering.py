@@ -1,18 +1,16 @@
 """Pages as HTML: one environment for all templates, and the headers that every page has."""
 
 from collections.abc import Callable
-from functools import cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from fastapi import Request, Response
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from api.pages import words
 from api.permissions import GRANT, STRANGER
+from api.routes.pages import WEB
 from fmx_store.keys import Grant, Scope
 from fmx_store.settings import Settings
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
 HTML_TYPE = "text/html; charset=utf-8"
 
@@ -30,6 +28,21 @@ HEADERS = {
 }
 
 
+def _make_environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(WEB / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    cast("dict[str, Callable[..., Any]]", environment.filters).update(words.FILTERS)
+    return environment
+
+
+_ENVIRONMENT = _make_environment()
+
+
 def render_page(request: Request, template: str, *, status: int = 200, **context: Any) -> Response:
     """A page or a part of one; `context` is what its template shows beside who looks."""
     frame = {"path": request.scope["path"], **_describe_visitor(request)}
@@ -39,7 +52,7 @@ def render_page(request: Request, template: str, *, status: int = 200, **context
 
 def render(template: str, **context: Any) -> str:
     """A template as text."""
-    return _environment().get_template(template).render(context)
+    return _ENVIRONMENT.get_template(template).render(context)
 
 
 def _describe_visitor(request: Request) -> dict[str, Any]:
@@ -51,23 +64,3 @@ def _describe_visitor(request: Request) -> dict[str, Any]:
         "is_known": grant is not STRANGER,
         "may": {scope.value: grant.allows(scope) for scope in Scope},
     }
-
-
-@cache
-def _environment() -> "Environment":
-    from jinja2 import (  # noqa: PLC0415 - only a server whose pages are looked at pays for it
-        Environment,
-        FileSystemLoader,
-        StrictUndefined,
-    )
-
-    environment = Environment(
-        loader=FileSystemLoader(words.WEB / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    filters = cast("dict[str, Callable[..., Any]]", environment.filters)
-    filters |= words.FILTERS
-    return environment

@@ -2,15 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from api.schemas import format_time
 from fmx_ml.results import Figure, Table
 from fmx_store.tables import now
-
-WEB = Path(__file__).resolve().parent.parent / "web"
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _KIBIBYTE = 1024

@@ -11,7 +11,7 @@ from key_kit import make_key
 from model_files import ModelFiles
 from page_kit import NARROW, WIDE, Visit, find_violations, open_browser, shots_folder, visit
 from page_scenes import FULL_RESULTS, Scene, furnish, picture
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 from services import Column
 
 from fmx_store import claims
@@ -284,10 +284,10 @@ class TestSubmit:
         assert json.loads(page.locator("#raw").input_value())["spec"] == {"seeds": [0, 1]}
 
 
-def press_until(page: Page, wanted: object) -> None:
+def press_until(page: Page, wanted: Locator) -> None:
     """Tab, until something has the focus."""
     for _ in range(80):
-        if wanted.evaluate("(element) => element === document.activeElement"):  # pyright: ignore[reportAttributeAccessIssue]
+        if wanted.evaluate("(element) => element === document.activeElement"):
             return
         page.keyboard.press("Tab")
     raise AssertionError("the keyboard does not get there")

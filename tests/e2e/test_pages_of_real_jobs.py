@@ -1,4 +1,4 @@
-"""Pages of jobs that a real worker trains, from the form to the picture that a model is tried on."""
+"""Pages of jobs that a real worker trains, from the form to the picture that a model is shown."""
 
 import re
 from collections.abc import Generator
