@@ -33,7 +33,7 @@ class FormField:
     minimum: float | None = None
     maximum: float | None = None
     max_length: int | None = None
-    item: str = ""  # of a list: the type of its items
+    value_type: str = ""  # of its value, or of the items of a list; empty where there are several
 
     @property
     def identity(self) -> str:
@@ -99,7 +99,7 @@ def _part(root: Schema, given: Schema, pointer: str, name: str) -> FormField | F
         minimum=schema.get("minimum", schema.get("exclusiveMinimum")),
         maximum=schema.get("maximum", schema.get("exclusiveMaximum")),
         max_length=schema.get("maxLength"),
-        item=_narrow(root, schema.get("items", {}))[0].get("type", ""),
+        value_type=_narrow(root, schema.get("items", schema))[0].get("type", ""),
     )
 
 

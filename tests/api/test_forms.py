@@ -58,9 +58,9 @@ def test_controls_are_those_of_their_values() -> None:
     name = field_at("q1", "/name")
     assert (name.control, name.nullable, name.max_length) == ("text", True, 128)
     seeds = field_at("q1", "/spec/seeds")
-    assert (seeds.control, seeds.item) == ("list", "integer")
+    assert (seeds.control, seeds.value_type) == ("list", "integer")
     channels = field_at("q1", "/spec/model/channels")
-    assert (channels.control, channels.item, channels.nullable) == ("list", "integer", True)
+    assert (channels.control, channels.value_type, channels.nullable) == ("list", "integer", True)
     assert field_at("q2", "/spec/models").control == "json"
 
 

@@ -28,10 +28,6 @@ export class Drawing {
       Array.from(this.pixels.subarray(y * SIDE, (y + 1) * SIDE), (value) => Math.round(255 * value)));
   }
 
-  get isEmpty() {
-    return this.pixels.every((value) => value === 0);
-  }
-
   clear() {
     this.pixels.fill(0);
     this.#render();

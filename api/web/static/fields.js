@@ -87,7 +87,7 @@ function readField({ element, control }) {
     case "number":
       return text === "" ? null : readNumber(text);
     case "choice":
-      return text === "" ? null : control.selectedOptions[0].textContent === text ? text : parseOr(text);
+      return text === "" ? null : element.dataset.type === "string" ? text : parseOr(text);
     default:
       return text === "" && "nullable" in element.dataset ? null : text;
   }
@@ -97,11 +97,11 @@ function readNumber(text) {
   return NUMBER.test(text) ? Number(text) : text;
 }
 
-function readList(text, { item, nullable }) {
+function readList(text, { type, nullable }) {
   if (text === "") return nullable === undefined ? [] : null;
   const items = text.split(",").map((part) => part.trim()).filter((part) => part !== "");
-  if (item === "string") return items;
-  return items.map((part) => (item === "boolean" ? parseOr(part) : readNumber(part)));
+  if (type === "string") return items;
+  return items.map((part) => (type === "boolean" ? parseOr(part) : readNumber(part)));
 }
 
 function parseOr(text) {

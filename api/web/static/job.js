@@ -2,6 +2,7 @@
 import { fetchCurves, openCurves, pointsFor } from "/static/curve-area.js";
 import { refresh } from "/static/live.js";
 import { showLog } from "/static/log.js";
+import { keepSortable } from "/static/sorting.js";
 
 const POLL_MS = 2000;
 
@@ -108,3 +109,4 @@ if (!("ended" in root.dataset)) {
   else poll();
 }
 renewLog();
+keepSortable(document.getElementById("runs"));

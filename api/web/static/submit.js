@@ -5,6 +5,7 @@ import { differ, lookUp, merge, put } from "/static/requests.js";
 
 const PAUSE_MS = 350; // after the last key, before the server is asked
 const SHOWN_RUNS = 12;
+const UNREACHABLE = "The server can't be reached.";
 
 const { defaults, presets, given } = JSON.parse(document.getElementById("data").textContent);
 const form = document.getElementById("submit");
@@ -18,6 +19,7 @@ const preset = () => form.elements.preset.value;
 let request = {};
 let timer = 0;
 let asked = 0;
+let sent = { text: "", key: "" };
 
 /** What a request means that names a preset and nothing else. */
 function base(name) {
@@ -53,7 +55,7 @@ async function validate() {
   if (mine !== asked) return;
   checking.textContent = "";
   if (answer?.ok) return accept(await answer.json());
-  const problem = (await answer?.json().catch(() => null)) ?? { detail: "the server can't be reached" };
+  const problem = (await answer?.json().catch(() => null)) ?? { detail: UNREACHABLE };
   reject(problem.errors?.length ? problem.errors : [{ pointer: "", detail: problem.detail }]);
 }
 
@@ -132,11 +134,22 @@ function takeRaw() {
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
   send.disabled = true;
-  const key = Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, "0")).join("");
-  const answer = await sendJson("POST", "/v1/jobs", request, { "Idempotency-Key": key });
-  if (answer.ok) location.href = `/jobs/${(await answer.json()).id}`;
+  const headers = { "Idempotency-Key": keyOf(request) };
+  const answer = await sendJson("POST", "/v1/jobs", request, headers).catch(() => null);
+  if (!answer) reject([{ pointer: "", detail: UNREACHABLE }]);
+  else if (answer.ok) location.href = `/jobs/${(await answer.json()).id}`;
   else reject([{ pointer: "", detail: await tellProblem(answer) }]);
 });
+/** One key for one request, so that pressing again after a broken connection submits it once. */
+function keyOf(value) {
+  const text = JSON.stringify(value);
+  if (text !== sent.text) {
+    const bytes = crypto.getRandomValues(new Uint8Array(16));
+    sent = { text, key: Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("") };
+  }
+  return sent.key;
+}
+
 form.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
 });

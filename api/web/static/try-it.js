@@ -8,14 +8,19 @@ const byId = (id) => document.getElementById(id);
 const problem = root?.querySelector(".problem");
 let asked = 0; // questions so far: an answer that another one has overtaken is not shown
 
-/** Asks for maps and probabilities; a network without convolutions has no maps. */
+/** Maps and probabilities; a network without convolutions has no maps. */
+async function sendTo(send) {
+  const answer = await send(`${modelPath}/feature-maps?values=false`);
+  return answer.status === 409 ? send(`${modelPath}/predict`) : answer;
+}
+
 async function ask(send) {
   const mine = ++asked;
-  let answer = await send(`${modelPath}/feature-maps?values=false`);
-  if (answer.status === 409) answer = await send(`${modelPath}/predict`);
+  const answer = await sendTo(send).catch(() => null);
   if (mine !== asked) return;
-  problem.hidden = answer.ok;
-  if (answer.ok) show(await answer.json());
+  problem.hidden = answer?.ok === true;
+  if (!answer) problem.textContent = "The server can't be reached.";
+  else if (answer.ok) show(await answer.json());
   else problem.textContent = await tellProblem(answer);
 }
 
