@@ -201,6 +201,20 @@ class TestCurves:
         page.get_by_role("button", name="All", exact=True).click()
         expect(plot).to_have_attribute("aria-label", re.compile("2 curves; .* running"))
 
+    def test_runs_are_sorted_and_stay_so(self, at: Visit, scene: Scene) -> None:
+        page = at.go(f"/jobs/{scene.running}")
+        names = page.locator("#runs tbody th")
+        expect(names).to_have_text(["seed-0", "seed-1"])
+        head = page.get_by_role("columnheader", name="Run", exact=True)
+        head.get_by_role("button").click()
+        expect(names).to_have_text(["seed-1", "seed-0"])
+        expect(head).to_have_attribute("aria-sort", "descending")
+        with page.expect_response(re.compile("/runs$")):
+            page.locator("#runs").dispatch_event("refresh")
+        expect(names).to_have_text(["seed-1", "seed-0"])
+        head.get_by_role("button").click()
+        expect(names).to_have_text(["seed-0", "seed-1"])
+
     def test_chosen_runs_are_compared(self, at: Visit, scene: Scene) -> None:
         page = at.go(f"/jobs/{scene.running}")
         page.get_by_label("Choose seed-0").check()
