@@ -1,10 +1,10 @@
 """The cookie that keeps a key in a browser, and what tells its own pages from other sites'."""
 
 from collections.abc import MutableMapping
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 
 from fastapi import Response
+from starlette.requests import cookie_parser
 
 from api.problems import refuse
 
@@ -19,13 +19,10 @@ AsgiScope = MutableMapping[str, Any]
 
 
 def read_key(scope: AsgiScope) -> str | None:
-    """The key in the cookie; None where there is none, or what came is no cookie."""
+    """The key in the cookie; None where there is none."""
     given = b"; ".join(value for name, value in scope["headers"] if name == b"cookie")
-    try:
-        cookies = SimpleCookie(given.decode("latin-1"))
-    except CookieError:
-        return None
-    return (cookies[NAME].value or None) if NAME in cookies else None
+    # As browsers have them: what else runs on this host may have set cookies of any form.
+    return cookie_parser(given.decode("latin-1")).get(NAME) or None
 
 
 def keep_key(answer: Response, key: str, *, secure: bool) -> None:

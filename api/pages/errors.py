@@ -5,6 +5,7 @@ from urllib.parse import quote
 
 from fastapi import Request, Response
 from fastapi.responses import RedirectResponse
+from starlette.datastructures import URL
 
 from api.pages.rendering import render_page
 from api.problems import Problem
@@ -14,8 +15,8 @@ LOGIN_PATH = "/login"
 
 def show_problem(request: Request, problem: Problem) -> Response:
     """The page that tells a problem; the one that takes a key, where a key is what is missing."""
-    if problem.status == HTTPStatus.UNAUTHORIZED and request.scope["path"] != LOGIN_PATH:
-        return RedirectResponse(f"{LOGIN_PATH}?next={quote(_find_way_back(request), safe='')}", 303)
+    if problem.status == HTTPStatus.UNAUTHORIZED:
+        return _ask_for_key(request)
     answer = render_page(
         request,
         "problem.html",
@@ -28,9 +29,18 @@ def show_problem(request: Request, problem: Problem) -> Response:
     return answer
 
 
-def _find_way_back(request: Request) -> str:
-    """Where whoever has signed in wants to be: what was asked for, if it was a page."""
+def _ask_for_key(request: Request) -> Response:
+    """Leads to the form; where a script has asked for a part of a page, the page itself."""
+    shown = request.headers.get("hx-current-url")
+    way = f"{LOGIN_PATH}?next={quote(_find_way_back(request, shown), safe='')}"
+    if shown is None:
+        return RedirectResponse(way, 303)
+    return Response(status_code=HTTPStatus.UNAUTHORIZED, headers={"HX-Redirect": way})
+
+
+def _find_way_back(request: Request, shown: str | None) -> str:
+    """Where whoever has signed in wants to be: the page that is shown, or that was asked for."""
+    url = request.url if shown is None else URL(shown)
     if request.method != "GET":
         return "/jobs"
-    query = request.url.query
-    return f"{request.url.path}?{query}" if query else request.url.path
+    return f"{url.path}?{url.query}" if url.query else url.path

@@ -47,6 +47,20 @@ def test_a_browser_without_a_key_is_led_to_the_form(service: Service) -> None:
     assert "Workers" not in form.text, "a stranger is not told which pages there are"
 
 
+def test_a_part_of_a_page_leads_the_page_to_the_form(service: Service) -> None:
+    shown = f"{service.server.url}/jobs?kind=q1"
+    headers = {"Accept": "text/html", "HX-Request": "true", "HX-Current-URL": shown}
+    answer = service.client.get("/jobs/rows", headers=headers)
+    assert answer.status_code == 401
+    assert answer.headers["hx-redirect"] == "/login?next=%2Fjobs%3Fkind%3Dq1"
+
+
+def test_cookies_of_others_on_this_host_do_no_harm(service: Service) -> None:
+    key = make_key(service)
+    cookie = f'a={{"x": [1, 2]}}; b; c="d; {cookies.NAME}={key}; e=f'
+    assert service.client.get("/v1/jobs", headers={"Cookie": cookie}).status_code == 200
+
+
 def test_a_program_is_told_as_before(service: Service) -> None:
     problem(service.client.get("/jobs"), 401, "no_key")
     problem(service.client.get("/v1/jobs", headers={"Accept": "*/*"}), 401, "no_key")

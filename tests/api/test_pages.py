@@ -1,16 +1,12 @@
 """Pages as HTML: what they show without a script, to whom, and what they make of odd requests."""
 
 import re
-from collections.abc import Generator
 from html.parser import HTMLParser
-from pathlib import Path
 from typing import Any
 
 import pytest
-from http_service import Service, problem, serve
-from model_files import ModelFiles
-from page_scenes import Scene, furnish
-from services import Column
+from http_service import Service, problem
+from page_scenes import Scene
 
 from api.pages import words
 from api.pages.differences import find_differences
@@ -19,17 +15,6 @@ from fmx_ml.results import Figure
 
 HTML = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 NOBODY = "01KB0000000000000000000000"
-
-
-@pytest.fixture(scope="module")
-def scene(
-    sqlite_template: Path, made: ModelFiles, tmp_path_factory: pytest.TempPathFactory
-) -> Generator[Scene]:
-    folder = tmp_path_factory.mktemp("scene")
-    (folder / "fmx.sqlite3").write_bytes(sqlite_template.read_bytes())
-    column = Column("embedded", {"FMX_DATA_DIR": str(folder)})
-    with serve(column.settings(port=0, lease_seconds=600.0), folder) as service:
-        yield furnish(service, made)
 
 
 def text_of(scene: Scene, path: str, status: int = 200) -> str:
