@@ -9,6 +9,7 @@ from api.outcomes import require_manifest, require_results
 from api.pages.differences import Differences, find_differences
 from api.pages.rendering import render_page
 from api.pages.routes import has_route
+from api.pages.sketches import HEIGHT, MAX_LINES, WIDTH, sketch_job
 from api.problems import ProblemError
 from api.routes.jobs import delete_job
 from api.schemas import ResultsBody, RunBody
@@ -35,6 +36,9 @@ def show_job(job_id: JobId, request: Request, db: Db, services: App) -> Response
         has_ended=job.state in ENDED,
         runs=runs,
         varied=_tell_apart(runs),
+        sketches=sketch_job(db, job_id) if len(runs) <= MAX_LINES else [],
+        width=WIDTH,
+        height=HEIGHT,
         results=find_results(db, job_id),
         files=[artifact_body(*item) for item in files.items],
         has_more_files=files.next_cursor is not None,

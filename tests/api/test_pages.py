@@ -73,6 +73,16 @@ def test_a_job_reads_without_a_script(scene: Scene) -> None:
     assert "They come when the job has ended." in text_of(scene, f"/jobs/{scene.running}")
 
 
+def test_curves_are_drawn_without_a_script(scene: Scene) -> None:
+    text = text_of(scene, f"/jobs/{scene.finished}")
+    lines = re.findall(r'<polyline class="line-0" points="([^"]+)"', text)
+    # Five epochs of losses 2, 1, 0.67, 0.5, 0.4 in a box of 600 x 200; accuracies stay at a half.
+    assert lines[0] == "0.0,0.0 150.0,125.0 300.0,166.7 450.0,187.5 600.0,200.0"
+    assert len(lines) == 2
+    assert {point.split(",")[1] for point in lines[1].split()} == {"0.0"}
+    assert "<polyline" not in text_of(scene, f"/jobs/{scene.failed}")
+
+
 def test_buttons_are_there_when_they_work(scene: Scene) -> None:
     orders = {
         scene.finished: {"delete"},

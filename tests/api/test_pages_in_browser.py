@@ -58,7 +58,8 @@ def test_pages_read_without_a_script(browser: Browser, scene: Scene, shots: Path
         page.get_by_role("link", name="finished").click()
         expect(page.get_by_role("heading", level=1)).to_contain_text("finished")
         expect(page.get_by_text("q1.accuracy.test")).to_be_visible()
-        expect(page.locator("#curves noscript")).to_contain_text("drawn by a script")
+        for title in ("Validation loss over 5 epochs", "Validation accuracy over 5 epochs"):
+            expect(page.get_by_role("img", name=title)).to_be_visible()
         expect(page.locator("#curve-tools")).to_be_hidden()
         page.get_by_role("link", name="Jobs", exact=True).first.click()
         page.get_by_label("Kind").select_option("q2")

@@ -3,6 +3,8 @@ import uPlot from "/static/vendor/uplot/uPlot.esm.js";
 import { align, readCurve, smooth } from "/static/curves.js";
 
 const HEIGHT = 280;
+const TRIMMED = [0.05, 0.95]; // shares of the values that trimming leaves at either end
+const MARGIN = 0.05; // of the range, above and below
 const MOST_TOLD = 8; // curves in the legend at the mouse
 const MOST_FOCUSED = 60; // beyond this many a redraw at each move of the mouse is too slow
 
@@ -46,7 +48,7 @@ export class Chart {
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#forget());
   }
 
-  /** Draws what the store has; options are { train, val, log, smoothing }. */
+  /** Draws what the store has; options are { train, val, log, trim, smoothing }. */
   draw(options) {
     this.options = options;
     const curves = this.#gather(options);
@@ -54,7 +56,7 @@ export class Chart {
     this.figure.hidden = this.#hasNothing();
     if (this.figure.hidden) return;
     const data = align(curves.map(({ points }) => points));
-    const shape = JSON.stringify([options.log, curves.map(({ label, dash }) => [label, dash])]);
+    const shape = JSON.stringify([options.log, options.trim, curves.map(({ label, dash }) => [label, dash])]);
     if (!this.plot || shape !== this.shape) {
       this.shape = shape;
       this.plot?.destroy();
@@ -98,7 +100,7 @@ export class Chart {
     return { width: Math.max(240, this.place.clientWidth), height: HEIGHT };
   }
 
-  #describe(curves, { log }) {
+  #describe(curves, { log, trim }) {
     const { muted, line, panel } = readColours(this.place);
     const axis = {
       stroke: muted,
@@ -111,7 +113,7 @@ export class Chart {
       ...this.#size(),
       legend: { show: false },
       padding: [10, 12, 0, 0],
-      scales: { x: { time: false }, y: { distr: log && this.kind === "loss" ? 3 : 1 } },
+      scales: { x: { time: false }, y: this.#scale({ log, trim }) },
       axes: [
         { ...axis, size: 30, incrs: WHOLE_STEPS },
         { ...axis, size: 56, values: (_, ticks) => ticks.map(TELL_TICK[this.kind]) },
@@ -136,6 +138,24 @@ export class Chart {
       ],
       hooks: { setCursor: [(plot) => this.#point(plot)] },
     };
+  }
+
+  #scale({ log, trim }) {
+    const isLog = log && this.kind === "loss";
+    return {
+      distr: isLog ? 3 : 1,
+      ...(trim && { range: () => this.#trimmedRange(isLog) }),
+    };
+  }
+
+  /** Most of the values that are shown, with a margin: the first epochs are far from the others. */
+  #trimmedRange(isLog) {
+    const values = this.curves.flatMap(({ points: [, ys] }) => ys).filter((y) => y !== null);
+    if (values.length === 0) return [0, 1];
+    values.sort((a, b) => a - b);
+    const [low, high] = TRIMMED.map((share) => values[Math.round(share * (values.length - 1))]);
+    const margin = isLog ? 0 : MARGIN * (high - low || 1e-3);
+    return [low - margin, high + margin];
   }
 
   /** The curves nearest to the mouse, with their values at its epoch. */

@@ -50,6 +50,7 @@ function readTools(tools) {
     val: get("val").checked,
     train: get("train").checked,
     log: get("log").checked,
+    trim: get("trim").checked,
     smoothing: Number(get("smoothing").value),
   };
 }
