@@ -92,6 +92,7 @@ class Stream {
 /** Looks every two seconds whether the job is another one, for a server without a stream. */
 async function poll(known = null) {
   const answer = document.hidden ? null : await fetch(`/v1/jobs/${jobId}`).catch(() => null);
+  if (answer?.status === 404) return void (location.href = "/jobs"); // it was deleted
   const etag = answer?.ok ? answer.headers.get("ETag") : known;
   if (etag !== known) {
     const { finished_at: end } = await answer.json();
