@@ -161,20 +161,6 @@ METRICS: dict[str, Any] = {
     "rows": [[1, 0.3521, 0.8703, 0.1933, 0.9312, 1.02], [2, 0.1754, 0.9381, 0.1502, 0.946, 0.98]],
 }
 
-CURVES: dict[str, Any] = {
-    "job": JOB_ID,
-    "columns": METRICS["columns"][:-1],
-    "runs": [
-        {
-            "run": RUN_ID,
-            "name": "seed-0",
-            "state": "succeeded",
-            "attempt": 1,
-            "rows": [row[:-1] for row in METRICS["rows"]],
-        }
-    ],
-}
-
 RESULTS: dict[str, Any] = {
     "job": JOB_ID,
     "kind": "q1",
@@ -382,3 +368,18 @@ PROBLEM: dict[str, Any] = {
 def page(item: dict[str, Any]) -> dict[str, Any]:
     """A list's last page with one item."""
     return {"items": [item], "next_cursor": None}
+
+
+CURVES: dict[str, Any] = {
+    "job": JOB_ID,
+    "columns": METRICS["columns"][:-1],
+    "runs": [
+        {
+            "run": RUN_ID,
+            "name": "seed-0",
+            "state": "succeeded",
+            "attempt": 1,
+            "rows": [row[:-1] for row in METRICS["rows"]],
+        }
+    ],
+}

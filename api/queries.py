@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from fmx_ml.requests import KINDS
 from fmx_ml.specs import IMAGE_SIDE, Int, Tag
-from fmx_store.metrics import MIN_POINTS
+from fmx_store.curves import MIN_POINTS
 from fmx_store.states import State
 
 
@@ -69,14 +69,6 @@ class MetricsQuery(Query):
     )
 
 
-class CurvesQuery(Query):
-    """How many epochs of each run."""
-
-    max_points: int = Field(
-        default=200, ge=MIN_POINTS, le=1_000, description="Epochs of a run at most, evenly thinned."
-    )
-
-
 class FeatureMapQuery(Query):
     """Which feature maps, and how much of them."""
 
@@ -115,6 +107,14 @@ class ArchiveQuery(Query):
     """What goes into the archive."""
 
     prefix: str = Field(default="", max_length=300, description="Only paths that begin like this.")
+
+
+class CurvesQuery(Query):
+    """How many epochs of each run."""
+
+    max_points: int = Field(
+        default=200, ge=MIN_POINTS, le=1_000, description="Epochs of a run at most, evenly thinned."
+    )
 
 
 _Pixel = Annotated[Int, Field(ge=0, le=255)]

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fmx_store.metrics import CURVE_COLUMNS, read_curves
+from fmx_store.curves import CURVE_COLUMNS, read_curves
 from fmx_store.viewers import View
 
 MAX_LINES = 20  # more can't be told apart without a script

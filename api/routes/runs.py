@@ -19,7 +19,8 @@ from api.schemas import CurvesBody, MetricsBody, RunBody, RunPage
 from api.views import run_bodies
 from fmx_ml.sinks import EpochMetrics
 from fmx_store import jobs
-from fmx_store.metrics import CURVE_COLUMNS, read_curves, read_rows
+from fmx_store.curves import CURVE_COLUMNS, read_curves
+from fmx_store.metrics import read_rows
 
 router = APIRouter(prefix="/v1", tags=["runs"])
 
