@@ -9,6 +9,7 @@ from sqlalchemy import Integer, bindparam, or_, select
 
 from fmx_ml.sinks import EpochMetrics
 from fmx_store.errors import NotFoundError
+from fmx_store.ids import is_id
 from fmx_store.states import Role, State
 from fmx_store.tables import Job, Metric, Run, table_of
 from fmx_store.viewers import Record, shows
@@ -40,6 +41,8 @@ def read_curves(
     the first and the last among them. They are thinned by the database, since a job may have
     hundreds of thousands. Raises NotFoundError.
     """
+    if not is_id(job_id):
+        raise NotFoundError("job", job_id)
     curves = defaultdict[str, list[Sequence[Any]]](list)
     with db.look() as connection:
         owner = connection.execute(select(_JOB.c.owner).where(_JOB.c.id == job_id)).first()
