@@ -53,9 +53,17 @@ def tell_number(value: Any) -> str:
         return f"{value:,}" if abs(value) >= _LARGE else str(value)
     if not isinstance(value, float):
         return str(value)
-    if value and not _SMALL <= abs(value) < _LARGE:
+    if value == 0:
+        return "0"
+    if not _SMALL <= abs(value) < _LARGE:
         return f"{value:.3e}"
     return f"{value:.4g}" if abs(value) >= 1 else f"{value:.4f}"
+
+
+def tell_setting(value: Any) -> str:
+    """A parameter, as it was typed."""
+    is_float = isinstance(value, float)
+    return f"{value:.6g}" if is_float else tell_number(value)
 
 
 def tell_percent(share: float | None) -> str:
@@ -119,6 +127,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "number": tell_number,
     "numeric_columns": find_numeric_columns,
     "percent": tell_percent,
+    "setting": tell_setting,
     "shots": list_shots,
     "size": tell_size,
     "with_query": add_query,

@@ -189,12 +189,27 @@ def test_many_who_look_at_a_list_read_it_once(service: Service) -> None:
     ("value", "text"),
     [
         (None, "\N{EN DASH}"), (True, "yes"), (0, "0"), (1234, "1234"), (123_456, "123,456"),
-        (0.5, "0.5000"), (0.0, "0.0000"), (12.3456, "12.35"), (0.0001, "1.000e-04"),
+        (0.5, "0.5000"), (0.0, "0"), (12.3456, "12.35"), (0.0001, "1.000e-04"),
         (2_500_000.0, "2.500e+06"), ("a", "a"), ([1, 2], "[1, 2]"),
     ],
 )  # fmt: skip
 def test_numbers_are_told_briefly(value: Any, text: str) -> None:
     assert words.tell_number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.005, "0.005"),
+        (5e-4, "0.0005"),
+        (0.02, "0.02"),
+        (1e-7, "1e-07"),
+        (3, "3"),
+        (None, "\N{EN DASH}"),
+    ],
+)
+def test_settings_are_told_as_they_were_typed(value: Any, text: str) -> None:
+    assert words.tell_setting(value) == text
 
 
 @pytest.mark.parametrize(
