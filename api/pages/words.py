@@ -49,10 +49,13 @@ def tell_number(value: Any) -> str:
         return NOTHING
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}" if abs(value) >= _LARGE else str(value)
-    if not isinstance(value, float):
-        return str(value)
+    if isinstance(value, float):
+        return _tell_float(value)
+    is_large = isinstance(value, int) and abs(value) >= _LARGE
+    return f"{value:,}" if is_large else str(value)
+
+
+def _tell_float(value: float) -> str:
     if value == 0:
         return "0"
     if not _SMALL <= abs(value) < _LARGE:
