@@ -9,13 +9,14 @@ from fastapi import Query as QueryOf
 from pydantic import Field
 
 from api.dependencies import Db
+from api.pages.best import find_best
 from api.pages.differences import find_differences
 from api.pages.job import find_results
 from api.pages.rendering import render_page
 from api.queries import Query
 from api.schemas import JobBody, ResultsBody, RunBody
 from api.views import job_body, run_bodies
-from fmx_store import jobs, models
+from fmx_store import jobs
 from fmx_store.overviews import require_overview
 from fmx_store.viewers import View
 
@@ -81,8 +82,7 @@ def _side_of_job(db: View, job: JobBody) -> Side:
 
 def _describe_best(db: View, job: JobBody) -> dict[str, Any]:
     """The figures of the model of a job with the highest validation accuracy."""
-    found = models.list_models(db, job_id=job.id, limit=max(1, len(job.models))).items
-    best = max(found, key=lambda model: model.val_accuracy or 0.0, default=None)
+    best = find_best(db, job.id, job.models)
     if best is None:
         return {}
     return {

@@ -1,11 +1,14 @@
 """The page of a job: what it is, its curves, its results beside the published ones, its files."""
 
+from typing import Any
+
 import orjson
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
 from api.dependencies import App, Db, JobId
 from api.outcomes import require_manifest, require_results
+from api.pages.best import find_best
 from api.pages.differences import Differences, find_differences
 from api.pages.rendering import render_page
 from api.pages.routes import has_route
@@ -26,14 +29,13 @@ SHOWN_FILES = 200  # the archive has the others
 
 @router.get("")
 def show_job(job_id: JobId, request: Request, db: Db, services: App) -> Response:
-    job = job_body(require_overview(db, job_id))
+    summary = _summarise(db, job_id)
     runs = _read_runs(db, job_id, services.settings.max_runs_per_job)
     files = artifacts.page_artifacts(db, job_id, limit=SHOWN_FILES)
     return render_page(
         request,
         "job.html",
-        job=job,
-        has_ended=job.state in ENDED,
+        **summary,
         runs=runs,
         varied=_tell_apart(runs),
         sketches=sketch_job(db, job_id) if len(runs) <= MAX_LINES else [],
@@ -49,8 +51,7 @@ def show_job(job_id: JobId, request: Request, db: Db, services: App) -> Response
 
 @router.get("/summary")
 def show_job_summary(job_id: JobId, request: Request, db: Db) -> Response:
-    job = job_body(require_overview(db, job_id))
-    return render_page(request, "parts/job_summary.html", job=job, has_ended=job.state in ENDED)
+    return render_page(request, "parts/job_summary.html", **_summarise(db, job_id))
 
 
 @router.get("/runs")
@@ -81,6 +82,13 @@ def retry_shown_job(job_id: JobId, db: Db) -> Response:
 def delete_shown_job(job_id: JobId, db: Db, services: App) -> Response:
     delete_job(job_id, db, services)
     return RedirectResponse("/jobs", 303)
+
+
+def _summarise(db: View, job_id: str) -> dict[str, Any]:
+    """What the head of the page shows. Raises NotFoundError."""
+    job = job_body(require_overview(db, job_id))
+    best = find_best(db, job.id, job.models)
+    return {"job": job, "has_ended": job.state in ENDED, "best": best}
 
 
 def find_results(db: View, job_id: str) -> ResultsBody | None:
