@@ -101,16 +101,18 @@ async def permit(request: Request) -> None:
 def refuse_odd_query(request: Request) -> None:
     """Raises ProblemError for query parameters of a path that has none, and for repeated ones."""
     given = Counter(name for name, _ in request.query_params.multi_items())
+    query = _find_query(request.scope["endpoint"])
     for name, count in given.items():
-        if not _takes_query(request.scope["endpoint"]):
+        if query is None:
             detail = "this path has no query parameters"
             raise invalid([ErrorItem(f"?{name[:100]}", "extra_forbidden", detail)])
-        if count > 1:
+        if count > 1 and name not in query.repeatable():
             raise invalid([ErrorItem(f"?{name[:100]}", "repeated", "given more than once")])
 
 
 @functools.cache
-def _takes_query(endpoint: Callable[..., Any]) -> bool:
+def _find_query(endpoint: Callable[..., Any]) -> type[Query] | None:
     parameters = inspect.signature(endpoint).parameters.values()
     kinds = [(*get_args(p.annotation), p.annotation)[0] for p in parameters]
-    return any(isinstance(k, type) and issubclass(k, cast("type", Query)) for k in kinds)
+    found = (k for k in kinds if isinstance(k, type) and issubclass(k, cast("type", Query)))
+    return next(found, None)

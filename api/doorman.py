@@ -5,15 +5,16 @@ import re
 from collections.abc import MutableMapping
 from typing import Any
 
+from api import cookies
 from api.keyring import KeyRing
 from api.permissions import (
     ANYONE,
     METRICS_PATH,
-    OPEN_PATHS,
     STRANGER,
     WATCHER,
     Meter,
     grant_of,
+    is_open,
     permission_of,
     refuse_scope,
 )
@@ -59,14 +60,14 @@ class Doorman:
         else:
             grant = ANYONE
             if self._is_local:
-                _refuse_foreign(scope)
+                _refuse_elsewhere(scope)
         if self._requests is not None and grant is not STRANGER:
             _take(self._requests, _name(grant, scope), "requests")
         return grant
 
     async def still_admits(self, scope: AsgiScope) -> bool:
         """Whether the key of a request that is still being answered is good now."""
-        key = _bearer(scope)
+        key, _ = _find_key(scope)
         if not self._needs_keys or key is None:
             return not self._needs_keys
         grant = await self._ring.find(hash_key(key))
@@ -82,9 +83,22 @@ class Doorman:
                 _take(buckets, _name(grant, scope), what)
 
     async def _identify(self, scope: AsgiScope) -> Grant:
-        key = _bearer(scope)
+        key, is_cookie = _find_key(scope)
         if key is None:
             return self._name_stranger(scope)
+        try:
+            grant = await self.check(scope, key)
+        except ProblemError:
+            # A key that was revoked must not keep its owner out.
+            if is_cookie and is_open(scope["method"], scope["path"]):
+                return STRANGER
+            raise
+        if is_cookie:
+            cookies.refuse_forged(scope)
+        return grant
+
+    async def check(self, scope: AsgiScope, key: str) -> Grant:
+        """What a key that a request brings allows. Raises ProblemError: 401, 429."""
         digest = hash_key(key)
         if self._failures is not None and not self._ring.knows(digest):
             wait = self._failures.look(_address(scope))
@@ -99,15 +113,15 @@ class Doorman:
 
     def _name_stranger(self, scope: AsgiScope) -> Grant:
         """What who has no key may do. Raises ProblemError (401) where that is nothing."""
-        if scope["method"] in {"GET", "HEAD"}:
-            if scope["path"] in OPEN_PATHS:
-                return STRANGER
-            if scope["path"] == METRICS_PATH and self._has_open_metrics:
-                return WATCHER
+        if is_open(scope["method"], scope["path"]):
+            return STRANGER
+        is_reading = scope["method"] in {"GET", "HEAD"}
+        if is_reading and scope["path"] == METRICS_PATH and self._has_open_metrics:
+            return WATCHER
         raise _no_key()
 
 
-def _refuse_foreign(scope: AsgiScope) -> None:
+def _refuse_elsewhere(scope: AsgiScope) -> None:
     """Raises ProblemError for what a browser on this machine sends for a page from elsewhere.
 
     Such a page can't reach this address by its own name, but it can have its name point here (DNS
@@ -117,15 +131,20 @@ def _refuse_foreign(scope: AsgiScope) -> None:
     host = headers.get(b"host", b"")
     if host and not _names_this_machine(host):
         raise refuse(421, "foreign_host", "this server is called localhost, or by its address")
-    origin = headers.get(b"origin")
-    if origin is not None and origin.partition(b"://")[2] != host:
-        raise refuse(403, "foreign_origin", "a page of another site may not ask this server")
+    cookies.refuse_foreign(scope)
 
 
 @functools.lru_cache(maxsize=64)
 def _names_this_machine(host: bytes) -> bool:
     """Whether a Host header has a name of this machine's own."""
     return is_loopback(_PORT.sub("", host.decode("latin-1").lower()).strip("[]"))
+
+
+def _find_key(scope: AsgiScope) -> tuple[str | None, bool]:
+    """The key in the Authorization header or, where there is none, a browser's; whether it is."""
+    if any(name == b"authorization" for name, _ in scope["headers"]):
+        return _bearer(scope), False
+    return cookies.read_key(scope), True
 
 
 def _bearer(scope: AsgiScope) -> str | None:

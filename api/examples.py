@@ -405,3 +405,18 @@ PROBLEM: dict[str, Any] = {
 def page(item: dict[str, Any]) -> dict[str, Any]:
     """A list's last page with one item."""
     return {"items": [item], "next_cursor": None}
+
+
+CURVES: dict[str, Any] = {
+    "job": JOB_ID,
+    "columns": METRICS["columns"][:-1],
+    "runs": [
+        {
+            "run": RUN_ID,
+            "name": "seed-0",
+            "state": "succeeded",
+            "attempt": 1,
+            "rows": [row[:-1] for row in METRICS["rows"]],
+        }
+    ],
+}

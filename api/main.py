@@ -13,6 +13,7 @@ from api import openapi, problems
 from api.dependencies import permit
 from api.envelope import Envelope
 from api.guard import Guard
+from api.pages.modules import ROUTERS
 from api.routes import (
     aliases,
     artifacts,
@@ -99,6 +100,8 @@ def create_app(settings: Settings | None = None) -> App:
         pages,
     ):
         app.include_router(module.router)
+    for router in ROUTERS:
+        app.include_router(router)
     inference.install(app)
     app.mount("/static", pages.WholeFiles(directory=pages.WEB / "static"))
     app.add_middleware(Envelope)

@@ -50,6 +50,24 @@ PERMISSIONS: Mapping[str, Permission] = {
     "get_root": _ANY_KEY,
     "get_docs": _ANY_KEY,
     "get_openapi": _ANY_KEY,
+    "show_login": _ANY_KEY,
+    "sign_in": _ANY_KEY,
+    "sign_out": _ANY_KEY,
+    "show_jobs": _READ,
+    "show_job_rows": _READ,
+    "show_job": _READ,
+    "show_job_summary": _READ,
+    "show_job_runs": _READ,
+    "show_job_manifest": _READ,
+    "cancel_shown_job": _SUBMIT,
+    "retry_shown_job": Permission(Scope.SUBMIT, Meter.SUBMITS),
+    "delete_shown_job": _SUBMIT,
+    "show_models": _READ,
+    "show_model": _READ,
+    "show_submit": _SUBMIT,
+    "show_compare": _READ,
+    "show_workers": _READ,
+    "show_worker_rows": _READ,
     "get_kinds": _READ,
     "get_kind": _READ,
     "validate_job": _READ,
@@ -66,6 +84,7 @@ PERMISSIONS: Mapping[str, Permission] = {
     "get_runs": _READ,
     "get_run": _READ,
     "get_metrics": _READ,
+    "get_curves": _READ,
     "get_artifacts": _READ,
     "get_archive": _READ,
     "get_artifact": _READ,
@@ -109,7 +128,17 @@ PERMISSIONS: Mapping[str, Permission] = {
 
 METRICS_PATH = "/metrics"
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
-"""What answers without a key: an orchestrator asks it. The rest of the server is not even named."""
+"""What answers without a key: an orchestrator asks it. Beside it only the sign-in page is named."""
+
+_SIGN_IN_PATHS = frozenset({"/login", "/logout"})
+_LOOKS = "/static/"  # of the page that takes a key, and of all others
+
+
+def is_open(method: str, path: str) -> bool:
+    """Whether a request needs no key."""
+    if path in OPEN_PATHS or path.startswith(_LOOKS):
+        return method in {"GET", "HEAD"}
+    return path in _SIGN_IN_PATHS
 
 
 def permission_of(name: str) -> Permission:

@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from api.accept import prefers_html
 from api.pointers import ErrorItem, describe_invalid_request, spec_pointer
 from fmx_ml.questions import MisfitError
 from fmx_store.errors import (
@@ -182,11 +183,22 @@ def describe(error: Exception) -> Problem:
 
 
 def render(request: Request, problem: Problem) -> Response:
-    """The answer that tells a problem."""
+    """The answer that tells a problem: a page for a browser, a problem body for a program."""
+    if _wants_page(request):
+        from api.pages.errors import show_problem  # noqa: PLC0415 - pages raise problems themselves
+
+        return show_problem(request, problem)
     request_id = request.scope.get("state", {}).get("request_id")
     content = tell(problem, request.scope["path"], request_id)
     headers = {"Cache-Control": "no-store", **problem.headers}
     return Response(content, problem.status, headers, MEDIA_TYPE)
+
+
+def _wants_page(request: Request) -> bool:
+    """Whether somebody looks: a browser that asks for a page, not a script in one."""
+    if request.scope["path"].startswith(INFERENCE_PATHS):
+        return False
+    return prefers_html(request.headers.get("accept"))
 
 
 def tell(problem: Problem, path: str, request_id: str | None) -> bytes:

@@ -1,11 +1,12 @@
 """What comes in over HTTP beside a job: query parameters, and what to predict."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from fmx_ml.requests import KINDS
 from fmx_ml.specs import IMAGE_SIDE, Int, Tag
+from fmx_store.curves import MIN_POINTS
 from fmx_store.states import State
 
 
@@ -13,6 +14,12 @@ class Query(BaseModel):
     """The query parameters of a path; others are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def repeatable(cls) -> frozenset[str]:
+        """The names of those that may be given several times: their fields are lists."""
+        lists = (name for name, f in cls.model_fields.items() if get_origin(f.annotation) is list)
+        return frozenset(lists)
 
 
 # As the record makes them. A pattern in the schema alone: what is no cursor has one answer.
@@ -123,6 +130,14 @@ class ArchiveQuery(Query):
     """What goes into the archive."""
 
     prefix: str = Field(default="", max_length=300, description="Only paths that begin like this.")
+
+
+class CurvesQuery(Query):
+    """How many epochs of each run."""
+
+    max_points: int = Field(
+        default=200, ge=MIN_POINTS, le=1_000, description="Epochs of a run at most, evenly thinned."
+    )
 
 
 _Pixel = Annotated[Int, Field(ge=0, le=255)]

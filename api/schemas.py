@@ -131,6 +131,24 @@ class MetricsBody(Body):
     rows: list[list[int | float | None]]
 
 
+class CurveBody(Body):
+    """A run with its epochs; none, where it has none yet."""
+
+    run: str
+    name: str
+    state: State
+    attempt: int
+    rows: list[list[int | float | None]]
+
+
+class CurvesBody(Body):
+    """The epochs of all runs of a job, thinned; columns as of a run, without the seconds."""
+
+    job: str
+    columns: list[str]
+    runs: list[CurveBody]
+
+
 class ResultsBody(Body):
     """The tables of a job, ours beside the published."""
 

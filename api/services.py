@@ -13,6 +13,7 @@ from sqlalchemy import select
 from api.doorman import Doorman
 from api.observed.standing import Standing
 from api.observed.traffic import Traffic
+from api.pages.glimpses import Glimpses
 from api.predict.catalogue import Catalogue
 from api.predict.roster import Roster
 from api.readiness import Glances
@@ -57,11 +58,12 @@ class Services:
     doorman: Doorman
     standing: Standing
     traces: Traces
-    traffic: Traffic = field(default_factory=Traffic)
     places: Places
+    traffic: Traffic = field(default_factory=Traffic)
     windows: SharedReads[Window] = field(default_factory=SharedReads[Window])
     log_pages: SharedReads[LogPage] = field(default_factory=SharedReads[LogPage])
     glances: Glances = field(default_factory=Glances)
+    glimpses: Glimpses = field(default_factory=Glimpses)
     reports: Shelf = field(default_factory=Shelf)
     # Decoding is arithmetic: more of it at once than cores only takes memory.
     predict_limiter: anyio.CapacityLimiter = field(

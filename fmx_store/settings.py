@@ -26,8 +26,15 @@ from fmx_ml.specs import (
 MEBIBYTE = 1024 * 1024
 
 _BROKERS = {"redis", "rediss", "redis+socket"}
-# The client's server and key, the revision that a manifest names, what tests may not go without.
-READ_ELSEWHERE = {"FMX_URL", "FMX_API_KEY", "FMX_REVISION", "FMX_REQUIRE_SERVICES"}
+# The client's server and key, the revision that a manifest names, what tests may not go without,
+# and where they leave pictures of pages.
+READ_ELSEWHERE = {
+    "FMX_URL",
+    "FMX_API_KEY",
+    "FMX_REVISION",
+    "FMX_REQUIRE_SERVICES",
+    "FMX_SCREENSHOTS",
+}
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 _POSTGRES = re.compile(r"^postgres(ql)?://")
 

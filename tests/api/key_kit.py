@@ -9,6 +9,7 @@ import httpx
 from fastapi.routing import APIRoute
 from http_service import Service
 
+from api.pages.modules import ROUTERS
 from api.routes import (
     aliases,
     artifacts,
@@ -66,6 +67,8 @@ def _routers() -> Iterator[tuple[str, Sequence[Any]]]:
         pages,
     ):
         yield "", module.router.routes
+    for router in ROUTERS:
+        yield "", router.routes
     yield "", inference.server_router.routes
     yield "", repository.router.routes
     yield "", repository.unserved_router.routes

@@ -44,6 +44,7 @@ PATHS = {
     "/v1/jobs/{job_id}/events",
     "/v1/jobs/{job_id}/logs",
     "/v1/jobs/{job_id}/runs",
+    "/v1/jobs/{job_id}/metrics",
     "/v1/jobs/{job_id}/results",
     "/v1/jobs/{job_id}/manifest",
     "/v1/jobs/{job_id}/artifacts",
