@@ -13,14 +13,14 @@ from typing import Annotated, get_args
 
 import typer
 
-from fmx_client import streams, tools
 from fmx_client.calls import ReportForm
+from fmx_client.commands import data, streams
 from fmx_client.commands.compare import compare
 from fmx_client.commands.dashboard import open_page
 from fmx_client.commands.doctor import doctor
+from fmx_client.commands.models import models_app
 from fmx_client.completion import complete_kinds, complete_models
 from fmx_client.downloads import place_in
-from fmx_client.model_commands import models_app
 from fmx_client.options import AsJson, JobName, ModelName, Url
 from fmx_client.requests import make_request
 from fmx_client.session import CANCELLED, USAGE, Commands, Session, exit_as, fail
@@ -363,10 +363,10 @@ def version(as_json: AsJson = False) -> None:
         print(f"fmx {found['fmx']} (Python {found['python']})")
 
 
-app.command()(tools.tensorboard)
-app.command()(tools.datasets)
-app.command(**tools.PASSED_ON)(tools.admin)
-app.command(**tools.PASSED_ON)(tools.data)
+app.command()(data.tensorboard)
+app.command()(data.datasets)
+app.command(**data.PASSED_ON)(data.admin)
+app.command(**data.PASSED_ON)(data.data)
 
 
 def main() -> None:
