@@ -8,7 +8,8 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.text import Text
 
 from fmx_client.comparison import Compared, Row
-from fmx_client.terminal.chart import STYLES, Line, draw_chart
+from fmx_client.terminal.canvas import COLOURS
+from fmx_client.terminal.chart import Line, draw_chart
 from fmx_client.terminal.text import cell, plain
 from fmx_client.terminal.views import new_table
 
@@ -31,7 +32,7 @@ def _table(head: str, labels: Sequence[str], rows: Sequence[Row]) -> RenderableT
     table = new_table(head, numbers=labels)
     for number, label in enumerate(labels):
         table.add_column(
-            Text(plain(label), style=STYLES[number % len(STYLES)]),
+            Text(plain(label), style=COLOURS[number % len(COLOURS)]),
             justify="right",
             overflow="fold",
         )
@@ -53,7 +54,7 @@ class _Curves:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         del console
         styles = {
-            label: STYLES[number % len(STYLES)] for number, label in enumerate(self._found.labels)
+            label: COLOURS[number % len(COLOURS)] for number, label in enumerate(self._found.labels)
         }
         lines = [Line(c.label, styles[c.label], c.points) for c in self._found.curves]
         title = self._found.metric.replace("_", " ")

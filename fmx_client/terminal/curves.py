@@ -3,32 +3,25 @@
 import itertools
 import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
-from rich.segment import Segment
-from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
 from fmx_client.client import Client
 from fmx_client.errors import FmxClientError
+from fmx_client.terminal.canvas import COLOURS, Canvas, Point, Series
 from fmx_client.terminal.text import NONE, number, plain
 from fmx_client.types import Epoch, JobEvent, Metrics
 
 PANELS = {"loss": ("val_loss", "train_loss"), "accuracy": ("val_accuracy", "train_accuracy")}
-COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "red")
 REST = "bright_black"  # runs beyond those that have a colour of their own
 
 _HEIGHT = 9  # of a panel, in lines
 _MARGIN = 9  # of a panel, in columns: the figures beside it
 _SIDE_BY_SIDE = 72  # columns from which two panels have room
-# The dots of a braille character, by row and column.
-_DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
-_BRAILLE = 0x2800
-
-Point = tuple[float, float]
 
 
 @dataclass
@@ -119,14 +112,6 @@ class Curves:
         yield _legend(curves)
 
 
-@dataclass(frozen=True)
-class Series:
-    """Points that are joined by a line of one style."""
-
-    points: Sequence[Point]
-    style: str
-
-
 def _colour(place: int) -> str:
     return COLOURS[place] if place < len(COLOURS) else REST
 
@@ -185,50 +170,6 @@ class Panel:
         for place, line in enumerate(canvas.lines()):
             edges = {0: canvas.highest, _HEIGHT - 1: canvas.lowest}
             label = number(edges[place]) if place in edges else ""
-            yield Segment(f"{label:>{_MARGIN - 1}} ", Style(dim=True))
-            yield from line
-            yield Segment.line()
+            yield Text(f"{label:>{_MARGIN - 1}} ", style="dim").append_text(line)
         first, last = f"{canvas.first:g}", f"epoch {canvas.last:g}"
         yield Text(f"{'':{_MARGIN}}{first}{last:>{columns - len(first)}}", style="dim")
-
-
-class Canvas:
-    """Lines drawn with the dots of braille characters, two by four of them in each."""
-
-    def __init__(self, columns: int, height: int, series: Sequence[Series]) -> None:
-        """Draws the series, the later ones on top."""
-        self._columns, self._height = columns, height
-        points = [point for each in series for point in each.points]
-        self.first, self.last = min(x for x, _ in points), max(x for x, _ in points)
-        self.lowest, self.highest = min(y for _, y in points), max(y for _, y in points)
-        self._cells = [[0] * columns for _ in range(height)]
-        self._styles = [[""] * columns for _ in range(height)]
-        for each in series:
-            self._draw(each)
-
-    def _draw(self, series: Series) -> None:
-        places = [self._place(point) for point in series.points]
-        for start, end in itertools.pairwise(places if len(places) > 1 else places * 2):
-            steps = max(abs(end[0] - start[0]), abs(end[1] - start[1]), 1)
-            for step in range(steps + 1):
-                x = start[0] + round((end[0] - start[0]) * step / steps)
-                y = start[1] + round((end[1] - start[1]) * step / steps)
-                self._dot(x, y, series.style)
-
-    def _place(self, point: Point) -> tuple[int, int]:
-        """The dot of a point, counted from the upper left."""
-        across = (point[0] - self.first) / ((self.last - self.first) or 1)
-        down = (self.highest - point[1]) / ((self.highest - self.lowest) or 1)
-        return round(across * (2 * self._columns - 1)), round(down * (4 * self._height - 1))
-
-    def _dot(self, x: int, y: int, style: str) -> None:
-        self._cells[y // 4][x // 2] |= _DOTS[y % 4][x % 2]
-        self._styles[y // 4][x // 2] = style
-
-    def lines(self) -> Iterator[Iterator[Segment]]:
-        """Each line of characters from the top."""
-        for cells, styles in zip(self._cells, self._styles, strict=True):
-            yield (
-                Segment(chr(_BRAILLE + cell) if cell else " ", Style.parse(style))
-                for cell, style in zip(cells, styles, strict=True)
-            )

@@ -8,7 +8,8 @@ from http_service import Service
 from rich.console import Console
 
 from fmx_client import Client
-from fmx_client.terminal.curves import COLOURS, Canvas, Curves, Series
+from fmx_client.terminal.canvas import COLOURS, Canvas, Series
+from fmx_client.terminal.curves import Curves
 from fmx_client.terminal.live import Progress
 from fmx_client.types import JobEvent
 
@@ -33,7 +34,7 @@ def draw(curves: Curves, width: int = 100) -> list[str]:
 
 def drawn_on(columns: int, height: int, *points: tuple[float, float]) -> list[str]:
     canvas = Canvas(columns, height, [Series(points, "cyan")])
-    return ["".join(segment.text for segment in line) for line in canvas.lines()]
+    return [line.plain for line in canvas.lines()]
 
 
 def test_a_line_goes_from_corner_to_corner() -> None:
