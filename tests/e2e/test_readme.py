@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -42,7 +43,9 @@ def test_the_curl_lines_go_from_submit_to_prediction(client: httpx.Client, tmp_p
     said = run(["bash", "-euo", "pipefail", "-c", script], client, tmp_path)
     assert '"state":"succeeded"' in said
     assert "epoch,train_loss" in said
-    assert said.count('"probabilities"') == 5, "three rows and two files"
+    assert said.count('"probabilities"') == 6, "three rows, two files, one by an alias"
+    assert said.count("event: end") == 1
+    assert re.search(r"^\S+Z seed-0 .*epoch 1", said, re.MULTILINE), "the log"
     assert '"/spec/max_epochs"' in said, "the error points at the place"
     assert (tmp_path / "figure-1-loss.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "maps.png").read_bytes().startswith(b"\x89PNG")
