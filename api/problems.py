@@ -10,7 +10,13 @@ from urllib.parse import quote
 import orjson
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, ProgrammingError
+from sqlalchemy.exc import (
+    DBAPIError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    ProgrammingError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -162,6 +168,7 @@ TABLE: dict[type[Exception], Callable[[Any], Problem]] = {
     ),
     OperationalError: _database,
     InterfaceError: _database,
+    InternalError: _database,
     ProgrammingError: _program,
     PoolTimeoutError: lambda _: _UNREACHABLE,
     HTTPException: _http,

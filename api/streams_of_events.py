@@ -5,12 +5,11 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, replace
 
 import orjson
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.requests import Request
 
 from api.services import Services
 from api.streams import HEARTBEAT_SECONDS
+from fmx_store.database import OUTAGES
 from fmx_store.errors import CursorError, NotFoundError
 from fmx_store.events import Cursor, Told, Window, read_window
 from fmx_store.viewers import View
@@ -19,7 +18,6 @@ EVENT_TYPE, LINES_TYPE = "text/event-stream", "application/x-ndjson"
 
 RETRY_MILLISECONDS = 1000  # after which a browser comes back to a stream that broke off
 OUTAGE_SECONDS = 1.0  # between two looks at a record that is away
-AWAY = (OperationalError, InterfaceError, PoolTimeoutError)
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,7 @@ class Story:
     async def _is_still_let_in(self) -> bool:
         try:
             return await self._services.doorman.still_admits(self._request.scope)
-        except AWAY:
+        except OUTAGES:
             return True
 
     async def _read_next(self, window: Window, until: float) -> Window:
@@ -100,6 +98,6 @@ class Story:
                     self._job_id, left, lambda version, _: version != known
                 )
             return await self.read(window.cursor)
-        except AWAY:  # a browser would not come back to a refusal
+        except OUTAGES:  # a browser would not come back to a refusal
             await self._services.watch.rest(OUTAGE_SECONDS)
             return replace(window, events=())

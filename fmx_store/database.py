@@ -12,7 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, event, make_url
-from sqlalchemy.exc import TimeoutError  # noqa: A004 - the pool raises it too, for the same reason
+from sqlalchemy.exc import (
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    TimeoutError,  # noqa: A004 - the pool raises it too, for the same reason
+)
 from sqlmodel import Session, create_engine
 
 BUSY_TIMEOUT_SECONDS = 30.0  # SQLite: wait for a writer of another process
@@ -24,6 +29,10 @@ POOL_TIMEOUT_SECONDS = 5
 LOCK_TIMEOUT_SECONDS = 15
 IDLE_TRANSACTION_SECONDS = 10
 UNANSWERED_SECONDS = 10  # bytes that the other side does not acknowledge
+
+OUTAGES = (OperationalError, InterfaceError, InternalError, TimeoutError)
+"""What is raised where a database is away, locked, no longer the one that may be written, or has
+ended a transaction in which nothing happened for too long."""
 
 _log = logging.getLogger(__name__)
 

@@ -9,14 +9,12 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlmodel import col, or_, select
 
 from fmx_store import artifacts, claims, event_log
 from fmx_store.blobs import BlobStore
 from fmx_store.claims import Heartbeat
-from fmx_store.database import Database, Ring
+from fmx_store.database import OUTAGES, Database, Ring
 from fmx_store.errors import StorageUnavailableError
 from fmx_store.lifecycle import LIGHT, queue_of
 from fmx_store.settings import Settings
@@ -146,7 +144,7 @@ class Maintenance:
         while not self._stop.wait(self._settings.heartbeat_seconds / 2):
             try:
                 self.round()
-            except (OperationalError, InterfaceError, PoolTimeoutError) as error:
+            except OUTAGES as error:
                 _log.warning("the database is away: %s", str(error).partition("\n")[0])
             except StorageUnavailableError as error:
                 _log.warning("nothing is swept up: %s", error)

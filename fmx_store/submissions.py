@@ -8,19 +8,13 @@ and each is tried alone.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy.exc import (
-    IntegrityError,
-    InterfaceError,
-    OperationalError,
-    SQLAlchemyError,
-    TimeoutError,  # noqa: A004 - of the pool, or of a wait for SQLite's other writers
-)
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlmodel import Session, col, select, tuple_
 
 from fmx_ml.requests import JobRequest, count_fewest, named_runs, plan, told
 from fmx_ml.trainings import PlannedRun
 from fmx_store import datasets, new_jobs, reuse
-from fmx_store.database import Database
+from fmx_store.database import OUTAGES, Database
 from fmx_store.errors import IdempotencyError, LimitError, UnknownRunError
 from fmx_store.new_jobs import IdempotencyKey, NewJob, Origin
 from fmx_store.quotas import Quotas
@@ -170,7 +164,7 @@ def _record_group(
             refused = quotas.refuse(connection, new) if quotas else {}
             taken_in = [item for item in new if item.id not in refused]
             session.info["rings"] += new_jobs.write(connection, taken_in, {})
-    except (OperationalError, InterfaceError, TimeoutError) as error:  # away, or busy, for all
+    except OUTAGES as error:  # for all
         return [error] * len(new)
     except SQLAlchemyError:
         return [None] * len(new)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fmx_store import artifacts, claims
 from fmx_store.claims import Claim, Failure, Lease, StagedFile, Success
+from fmx_store.database import OUTAGES
 from fmx_store.errors import BlobError, LeaseLostError, StorageUnavailableError
 from fmx_store.log_format import Ids, about
 from fmx_store.states import Reason, Role, State
@@ -35,7 +36,7 @@ from worker.messages import (
     Resumed,
 )
 from worker.patience import StoragePatience, within
-from worker.recorder import OUTAGES, Recorder, first_line, outlast
+from worker.recorder import Recorder, first_line, outlast
 from worker.scratch import scratch_of
 from worker.spans import begin_span
 

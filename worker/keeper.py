@@ -14,10 +14,11 @@ from pathlib import Path
 from fmx_store import artifacts
 from fmx_store.checkpoints import StoredCheckpoint
 from fmx_store.claims import Lease
+from fmx_store.database import OUTAGES
 from fmx_store.errors import BlobError, LeaseLostError
 from fmx_store.log_format import make_thread
 from worker.context import Context
-from worker.recorder import OUTAGES, Recorder, first_line
+from worker.recorder import Recorder, first_line
 
 RETRY_SECONDS = 1.0  # while the database is away
 PATIENCE_SECONDS = 1.5  # for all that is on its way when the trainer has ended

@@ -11,14 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-
 from fmx_ml.sinks import EpochMetrics
 from fmx_store import claims
 from fmx_store.checkpoints import StoredCheckpoint
 from fmx_store.claims import Lease
-from fmx_store.database import Database
+from fmx_store.database import OUTAGES, Database
 from fmx_store.errors import LeaseLostError
 from fmx_store.log_format import make_thread
 from fmx_store.logs import Logged
@@ -27,9 +24,6 @@ from fmx_store.states import State
 from worker.log_tail import LogTail
 
 T = TypeVar("T")
-
-OUTAGES = (OperationalError, InterfaceError, InternalError, PoolTimeoutError)
-"""What a database raises that is away, locked, or no longer the one that may be written."""
 
 WRITE_SECONDS = 0.3  # between two writes: many short epochs go in one
 LOG_SECONDS = 1.0  # between two writes that take the logs' new lines along

@@ -20,6 +20,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from fmx_store.claims import Claim
+from fmx_store.database import OUTAGES
 from fmx_store.errors import StorageUnavailableError
 from fmx_store.log_format import Ids, about
 from worker.attempt import Attempt, ids_of
@@ -31,7 +32,7 @@ from worker.log_tail import LogTail
 from worker.messages import Assignment, Done, Drop
 from worker.orders import Order, write_order
 from worker.preparation import make_order
-from worker.recorder import OUTAGES, Recorder, first_line, outlast
+from worker.recorder import Recorder, first_line, outlast
 from worker.scratch import last_words, open_scratch, scratch_of
 from worker.trainers import Trainers
 

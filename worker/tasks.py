@@ -13,13 +13,14 @@ from celery import Celery
 from celery.exceptions import Reject
 
 from fmx_store import claims
+from fmx_store.database import OUTAGES
 from fmx_store.ids import is_id
 from fmx_store.inbound import WORK_TASK
 from fmx_store.room import find_full
 from worker.context import Context, PerProcess
 from worker.devices import devices_of
 from worker.preparation import pack_size
-from worker.recorder import OUTAGES, first_line
+from worker.recorder import first_line
 from worker.shared import Slots, StopFlag
 from worker.spans import trace_claim
 from worker.supervisor import supervise

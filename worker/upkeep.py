@@ -11,13 +11,14 @@ from celery import Celery, bootsteps
 from sqlmodel import col, exists, select
 
 from fmx_store.broker import check_broker
+from fmx_store.database import OUTAGES
 from fmx_store.maintenance import Maintenance
 from fmx_store.revision import EXPECTED_REVISION, get_revision, is_behind
 from fmx_store.states import State
 from fmx_store.tables import Run
 from worker.context import Context
 from worker.devices import devices_of
-from worker.recorder import OUTAGES, first_line
+from worker.recorder import first_line
 from worker.scratch import sweep_scratch
 from worker.shared import Slots, StopFlag
 from worker.tasks import work_off

@@ -12,8 +12,11 @@ import pytest
 from http_service import Service, problem, serve
 from services import Column, Server, free_port, run_redis
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
+from api.problems import describe
 from fmx_ml.engine.kernel.library import foresee
+from fmx_store.database import Database
 from fmx_store.revision import EARLIER_REVISIONS
 from fmx_store.settings import Settings
 
@@ -157,6 +160,25 @@ def _allow_connections(admin: psycopg.Connection, name: str, *, allowed: bool) -
     admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS {allowed}')  # pyright: ignore[reportArgumentType, reportCallIssue] - names can't be parameters
     query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
     admin.execute(query, [name])
+
+
+@pytest.mark.services
+def test_a_transaction_that_stood_still_too_long(postgres_url: str, tmp_path: Path) -> None:
+    """As of a server that was frozen in the middle: the client may try again."""
+    hurried = f"{postgres_url}?options=-c%20idle_in_transaction_session_timeout%3D200ms"
+    db = Database(Settings(data_dir=tmp_path, database_url=hurried).database)
+
+    def stand_still() -> None:
+        with db.write() as session:
+            session.connection().execute(text("SELECT 1"))
+            time.sleep(0.6)
+            session.connection().execute(text("SELECT 1"))
+
+    with pytest.raises(DBAPIError) as caught:
+        stand_still()
+    db.close()
+    found = describe(caught.value)
+    assert (found.status, found.code) == (503, "database_unavailable")
 
 
 @pytest.mark.services
