@@ -6,7 +6,8 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from datetime import datetime
 
 from api.services import Services
-from api.streams_of_events import AWAY, OUTAGE_SECONDS
+from api.streams_of_events import OUTAGE_SECONDS
+from fmx_store.database import OUTAGES
 from fmx_store.errors import NotFoundError
 from fmx_store.logs import LogPage, ReadPart, read_page, read_tail
 from fmx_store.states import ENDED
@@ -73,7 +74,7 @@ class LogStream:
                 page = await self.read(last)
             except NotFoundError:
                 return
-            except AWAY:
+            except OUTAGES:
                 await self._services.watch.rest(OUTAGE_SECONDS)
                 continue
             if page.parts:
