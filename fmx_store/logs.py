@@ -130,11 +130,12 @@ def read_tail(record: Record, job_id: str, run_id: str | None, num_lines: int) -
     lines_left = num_lines
     with look(record) as connection:
         state = _require(connection, record, job_id, run_id)
-        for row in connection.execute(query.execution_options(yield_per=PAGE_PARTS)):
-            found.append(ReadPart(*row))
-            lines_left -= found[-1].text.count("\n")
-            if lines_left <= 0:
-                break
+        with connection.execute(query.execution_options(yield_per=PAGE_PARTS)) as rows:
+            for row in rows:
+                found.append(ReadPart(*row))
+                lines_left -= found[-1].text.count("\n")
+                if lines_left <= 0:
+                    break
     return LogPage(found[::-1], state)
 
 

@@ -138,7 +138,6 @@ class Run(SQLModel, table=True):
     waiting_for: int = 0
     attempt: int = 0
     beat: int = 0
-    log_end: int = Field(default=0, sa_type=BigInteger, sa_column_kwargs={"server_default": "0"})
     crashes: int = 0
     worker: str | None = Field(default=None, max_length=200)
     phase: str = Field(default="queued", max_length=40)
@@ -151,6 +150,7 @@ class Run(SQLModel, table=True):
     started_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     finished_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     pack_key: str | None = Field(default=None, max_length=64)
+    log_end: int = Field(default=0, sa_type=BigInteger, sa_column_kwargs={"server_default": "0"})
 
 
 # In the order of claims; the device last, so that runs of another one are passed over within it.

@@ -40,6 +40,16 @@ class Fmx:
         return err if status else out
 
 
+def rest_of(process: "subprocess.Popen[str]") -> str:
+    """What is printed until a good end."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    with process.stdout, process.stderr:
+        out, err = process.stdout.read(), process.stderr.read()
+    assert (err, process.wait(60)) == ("", 0)
+    return out
+
+
 @pytest.fixture
 def fmx(service: Service) -> Fmx:
     return Fmx(service)
@@ -68,8 +78,7 @@ def test_logs_are_printed(service: Service, fmx: Fmx, claim: Claim) -> None:
     assert process.stdout is not None
     assert process.stdout.readline().endswith("one\n")
     service.fail(claim)
-    out, err = process.communicate(timeout=60)
-    assert (len(out.splitlines()), err, process.returncode) == (1, "", 0)
+    assert len(rest_of(process).splitlines()) == 1
 
 
 def test_events_are_printed(service: Service, fmx: Fmx, claim: Claim) -> None:
@@ -78,9 +87,7 @@ def test_events_are_printed(service: Service, fmx: Fmx, claim: Claim) -> None:
     first: dict[str, Any] = json.loads(process.stdout.readline())
     assert (first["event"], first["data"]["state"]) == ("job", "queued")
     service.fail(claim)
-    out, err = process.communicate(timeout=60)
-    assert (err, process.returncode) == ("", 0)
-    rest = [json.loads(line) for line in out.splitlines()]
+    rest = [json.loads(line) for line in rest_of(process).splitlines()]
     assert [event["event"] for event in rest[:3]] == ["job", "run", "epochs"]
     assert rest[-1]["event"] == "end"
     after = fmx("events", "last", f"--after={rest[-2]['id']}").splitlines()
