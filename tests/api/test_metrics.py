@@ -60,7 +60,6 @@ def test_requests_are_counted_by_route_method_and_status(service: Service) -> No
     service.client.request("PROPFIND", "/v1/jobs")
     service.client.post("/v1/models/none/predict", json={})
     service.client.get("/v2/models/none/versions/1/ready")
-    service.client.get("/static/no-such-file")
     samples = read(service.client)
 
     def count(route: str, method: str, status: int) -> float:
@@ -74,7 +73,6 @@ def test_requests_are_counted_by_route_method_and_status(service: Service) -> No
     assert count("/v1/jobs", "other", 405) + count("none", "other", 405) == 1
     assert count("/v1/models/{model_id}/predict", "POST", 404) == 1
     assert count("/v2/models/{model_id}/versions/{version}/ready", "GET", 404) == 1
-    assert count("/static", "GET", 404) == 1
     name, labels = "fmx_http_request_duration_seconds", {"route": one, "method": "GET"}
     assert value(samples, f"{name}_count", **labels) == 4
     assert value(samples, f"{name}_bucket", le="+Inf", **labels) == 4
@@ -191,7 +189,7 @@ def test_workers_are_bounded() -> None:
 
 def test_streams_are_counted_while_they_last(service: Service) -> None:
     """Here a long download, whose reader takes its time."""
-    content = b"x" * 12_000_000
+    content = b"x" * 50_000_000  # more than the system keeps for a connection
     job_id = service.run_to_success(job_files={"large.bin": content})
     route = "/v1/jobs/{job_id}/artifacts/{path}"
 
@@ -204,7 +202,8 @@ def test_streams_are_counted_while_they_last(service: Service) -> None:
         base_url=service.server.url, transport=httpx.HTTPTransport(socket_options=options)
     )
     with slow, slow.stream("GET", f"/v1/jobs/{job_id}/artifacts/large.bin") as answer:
-        next(answer.iter_raw())
+        pieces = answer.iter_raw()  # whose end would end the answer
+        next(pieces)
         assert count() == 1
     wait_until(lambda: count() == 0, 10)
 
