@@ -80,6 +80,11 @@ def test_experiments_are_filtered_and_paged(tracking: MlflowClient, service: Ser
     assert [experiment.experiment_id for experiment in seen] == ids[::-1]
     found = tracking.search_experiments(filter_string="tags.`fmx.kind` = 'q3'", max_results=2)
     assert [experiment.experiment_id for experiment in found] == [ids[3], ids[1]]
+    first = tracking.search_experiments(filter_string="name LIKE 'q1 %'", max_results=2)
+    assert [experiment.experiment_id for experiment in first] == [ids[4], ids[2]]
+    rest = tracking.search_experiments(filter_string="name LIKE 'q1 %'", page_token=first.token)
+    assert [experiment.experiment_id for experiment in rest] == [ids[0]]
+    assert not rest.token
     found = tracking.search_experiments(filter_string="name LIKE 'q1 %'")
     assert [experiment.experiment_id for experiment in found] == [ids[4], ids[2], ids[0]]
     assert tracking.search_experiments(view_type=ViewType.DELETED_ONLY) == []
