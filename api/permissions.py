@@ -98,6 +98,7 @@ PERMISSIONS: Mapping[str, Permission] = {
     "list_mlflow_files": _READ,
     "browse_mlflow_files": _READ,
     "get_mlflow_file": _READ,
+    "search_mlflow_models": _READ,
     "refuse_mlflow_write": _READ,
     "get_report": _READ,
     "get_aliases": _READ,

@@ -68,7 +68,7 @@ DatasetName = Annotated[
 ]
 
 
-class OwnDataset(Frozen, frozen=True):
+class OwnDataset(Frozen):
     """A registered data set, as a training names it: equal values, equal pictures."""
 
     name: DatasetName

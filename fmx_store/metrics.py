@@ -67,8 +67,9 @@ def read_last(db: Record, run_ids: Sequence[str]) -> dict[str, tuple[EpochMetric
     for start in range(0, len(run_ids), _AT_ONCE):
         with db.look() as connection:
             ids = {"ids": run_ids[start : start + _AT_ONCE]}
-            for run_id, seconds, *row in connection.execute(_LAST, ids):
-                found[run_id] = _parse(row), seconds
+            rows: Sequence[Any] = connection.execute(_LAST, ids).all()
+        for run_id, seconds, *row in rows:
+            found[run_id] = _parse(row), seconds
     return found
 
 

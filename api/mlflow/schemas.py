@@ -182,6 +182,12 @@ class HistoryAnswer(Body):
     next_page_token: str | None = None
 
 
+class ModelsAnswer(Body):
+    """A page of logged models."""
+
+    models: list[str]
+
+
 class FileInfo(Body):
     """A file or folder."""
 

@@ -12,7 +12,7 @@ from api.mlflow.bodies import (
     describe_experiment,
     describe_run,
 )
-from api.mlflow.filters import Columns, FilterError, Order, parse_filter, parse_order
+from api.mlflow.filters import Clause, Columns, FilterError, Order, parse_filter, parse_order
 from api.mlflow.schemas import (
     MAX_RESULTS,
     Experiment,
@@ -44,24 +44,25 @@ def search_experiments(record: Record, asked: SearchExperiments) -> ExperimentsA
     if asked.order_by not in ([], [_NEWEST_FIRST], [f"attributes.{_NEWEST_FIRST}"]):
         raise _refuse("/order_by", f"experiments come by {_NEWEST_FIRST}")
     clauses = _understand("/filter", lambda: parse_filter(asked.filter, EXPERIMENT_ATTRIBUTES))
-    found: list[Experiment] = []
-    wanted = min(asked.max_results, MAX_RESULTS)
-    cursor = asked.page_token or None
     if asked.view_type == "DELETED_ONLY":
         return ExperimentsAnswer(experiments=[])
+    found: list[Experiment] = []
+    wanted, cursor = min(asked.max_results, MAX_RESULTS), asked.page_token or None
     for _ in range(MAX_JOBS_LOOKED_AT // JOBS_AT_ONCE):
-        limit = min(JOBS_AT_ONCE, wanted - len(found)) if clauses == [] else wanted - len(found)
-        page = jobs.list_jobs(record, limit=min(limit, JOBS_AT_ONCE), cursor=cursor)
+        limit = JOBS_AT_ONCE if clauses else min(JOBS_AT_ONCE, wanted - len(found))
+        page = jobs.list_jobs(record, limit=limit, cursor=cursor)
         described = [describe_experiment(job) for job in page.items]
-        found += [
-            experiment
-            for experiment in described
-            if all(clause.holds(columns_of_experiment(experiment)) for clause in clauses)
-        ]
+        found += [one for one in described if _meets(clauses, columns_of_experiment(one))]
         cursor = page.next_cursor
+        if len(found) > wanted:
+            cursor = encode_cursor(found[wanted - 1].experiment_id)
         if cursor is None or len(found) >= wanted:
             break
-    return ExperimentsAnswer(experiments=found, next_page_token=cursor)
+    return ExperimentsAnswer(experiments=found[:wanted], next_page_token=cursor)
+
+
+def _meets(clauses: Sequence[Clause], columns: Columns) -> bool:
+    return all(clause.holds(columns) for clause in clauses)
 
 
 def search_runs(record: Record, asked: SearchRuns) -> RunsAnswer:
@@ -74,11 +75,8 @@ def search_runs(record: Record, asked: SearchRuns) -> RunsAnswer:
     if len(runs) > MAX_RUNS:
         detail = f"the experiments have more than {MAX_RUNS:,} runs: name fewer"
         raise _refuse("/experiment_ids", detail)
-    found = [
-        run
-        for run in describe_runs(record, runs)
-        if all(clause.holds(columns_of_run(run)) for clause in clauses)
-    ]
+    described = describe_runs(record, runs)
+    found = [run for run in described if _meets(clauses, columns_of_run(run))]
     # As mlflow's own servers do where nothing else decides: the latest first, then by their ids.
     found.sort(key=lambda run: (-run.info.start_time, run.info.run_id))
     sort(found, orders, columns_of_run)

@@ -207,6 +207,16 @@ def get_mlflow_file(
 
 
 @router.post(
+    "/mlflow/logged-models/search",
+    summary="Search logged models, of which there are none",
+    responses={**answer(200, {"models": []}), **problem_responses(422)},
+)
+async def search_mlflow_models() -> schemas.ModelsAnswer:
+    """The clients look for them when they list a run's files, whose models lie among these."""
+    return schemas.ModelsAnswer(models=[])
+
+
+@router.post(
     "/{path:path}",
     status_code=403,
     summary="Refuse what would change something",

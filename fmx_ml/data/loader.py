@@ -60,7 +60,7 @@ def load_half(dataset: Dataset, half: Half, split_seed: int, sources: DataSource
     Raises:
         DataUnavailableError: no verified copy of the data set can be had.
     """
-    full = _load_full(dataset, sources)
+    full = _load_full(dataset, sources)  # pyright: ignore[reportArgumentType] - frozen, so it has a hash
     classes = classes_of(dataset, half)
     train, val = _split(full.train, classes, split_seed)
     return HalfData(
@@ -84,7 +84,7 @@ def load_autoencoder_data(
     Raises:
         DataUnavailableError: no verified copy of the data set can be had.
     """
-    full = _load_full(dataset, sources)
+    full = _load_full(dataset, sources)  # pyright: ignore[reportArgumentType] - as above
     train, val = _split(full.train, classes_of(dataset, "fm1"), split_seed)
     others = classes_of(dataset, "fm2")
     parts = [

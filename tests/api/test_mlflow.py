@@ -61,13 +61,15 @@ def test_a_job_is_an_experiment(tracking: MlflowClient, job_id: str, service: Se
         "fmx.state": "running",
         "fmx.tag.demo": "true",
     }
-    assert tracking.get_experiment_by_name(experiment.name) == experiment
+    by_name = tracking.get_experiment_by_name(experiment.name)
+    assert by_name is not None
+    assert dict(by_name) == dict(experiment)
     assert tracking.get_experiment_by_name(f"second {job_id}") is None
     assert tracking.get_experiment_by_name("nothing") is None
     created = service.get(f"/v1/jobs/{job_id}")["created_at"]
-    assert time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(experiment.creation_time / 1000)) in (
-        created
-    )
+    assert experiment.creation_time is not None
+    seconds = time.gmtime(experiment.creation_time / 1000)
+    assert created.startswith(time.strftime("%Y-%m-%dT%H:%M:%S", seconds))
 
 
 def test_experiments_are_filtered_and_paged(tracking: MlflowClient, service: Service) -> None:
@@ -80,6 +82,11 @@ def test_experiments_are_filtered_and_paged(tracking: MlflowClient, service: Ser
     assert [experiment.experiment_id for experiment in seen] == ids[::-1]
     found = tracking.search_experiments(filter_string="tags.`fmx.kind` = 'q3'", max_results=2)
     assert [experiment.experiment_id for experiment in found] == [ids[3], ids[1]]
+    first = tracking.search_experiments(filter_string="name LIKE 'q1 %'", max_results=2)
+    assert [experiment.experiment_id for experiment in first] == [ids[4], ids[2]]
+    rest = tracking.search_experiments(filter_string="name LIKE 'q1 %'", page_token=first.token)
+    assert [experiment.experiment_id for experiment in rest] == [ids[0]]
+    assert not rest.token
     found = tracking.search_experiments(filter_string="name LIKE 'q1 %'")
     assert [experiment.experiment_id for experiment in found] == [ids[4], ids[2], ids[0]]
     assert tracking.search_experiments(view_type=ViewType.DELETED_ONLY) == []
@@ -220,7 +227,10 @@ def test_files_are_listed_and_downloaded(
     assert (deep.path, deep.file_size) == ("deeper/notes.txt", 10)
     assert tracking.list_artifacts(run_id, "model.json") == []
     assert tracking.list_artifacts(run_id, "nothing") == []
-    whole = Path(tracking.download_artifacts(run_id, "", str(tmp_path)))
+    assert tracking.search_logged_models([job_id]) == []
+    got = tmp_path / "got"
+    got.mkdir()
+    whole = Path(tracking.download_artifacts(run_id, "", str(got)))
     assert {str(path.relative_to(whole)): path.read_bytes() for path in whole.rglob("*.*")} == FILES
     with pytest.raises(MlflowException):
         tracking.download_artifacts(run_id, "nothing", str(tmp_path))

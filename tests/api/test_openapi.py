@@ -65,6 +65,7 @@ PATHS = {
     "/mlflow/api/2.0/mlflow/experiments/get",
     "/mlflow/api/2.0/mlflow/experiments/get-by-name",
     "/mlflow/api/2.0/mlflow/runs/search",
+    "/mlflow/api/2.0/mlflow/logged-models/search",
     "/mlflow/api/2.0/mlflow/runs/get",
     "/mlflow/api/2.0/mlflow/metrics/get-history",
     "/mlflow/api/2.0/mlflow/artifacts/list",

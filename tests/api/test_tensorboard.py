@@ -1,5 +1,6 @@
 """A job's event files, as TensorBoard's own readers see them."""
 
+import importlib
 import io
 import math
 import zipfile
@@ -9,12 +10,15 @@ from typing import Any
 import pytest
 from http_service import SUMMARY, Service, epoch, problem
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.compat.proto.event_pb2 import Event
-from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from api.tensorboard import records
 from api.tracking import flatten_parameters
 from fmx_store import claims
+
+# What protoc has made has its classes when it is imported, so no type checker knows them.
+Event: Any = importlib.import_module("tensorboard.compat.proto.event_pb2").Event
+_PLUGIN = importlib.import_module("tensorboard.plugins.hparams.plugin_data_pb2")
+HParams: Any = _PLUGIN.HParamsPluginData
 
 NUM_EPOCHS = 130  # more than are framed at once
 
@@ -34,9 +38,9 @@ def accumulate(folder: Path) -> EventAccumulator:
     return read
 
 
-def hparams_of(read: EventAccumulator) -> dict[str, HParamsPluginData]:
+def hparams_of(read: EventAccumulator) -> dict[str, Any]:
     content = read.PluginTagToContent("hparams")
-    return {tag: HParamsPluginData.FromString(part) for tag, part in content.items()}
+    return {tag: HParams.FromString(part) for tag, part in content.items()}
 
 
 def plain(value: Any) -> Any:
