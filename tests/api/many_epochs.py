@@ -29,7 +29,7 @@ def seed_epochs(db: Database, num_epochs: int) -> str:
     job = jobs.submit(db, request, 1000).job
     draw = random.Random(0)  # noqa: S311 - no secret
     with db.write() as session:
-        mine = (Run.job_id == job.id, Run.role == Role.TRAINING)
+        mine = (col(Run.job_id) == job.id, col(Run.role) == Role.TRAINING)
         ids = session.exec(select(Run.id).where(*mine).order_by(col(Run.position))).all()
         assert len(ids) == NUM_RUNS
         for run_id in ids:

@@ -84,7 +84,8 @@ def open_browser() -> Generator[Browser]:
 @contextmanager
 def visit(browser: Browser, url: str, shots: Path, **options: Any) -> Generator[Visit]:
     """A visitor with an empty cookie jar; options are those of Playwright's new_context."""
-    context: BrowserContext = browser.new_context(**{"viewport": WIDE, **options})
+    given: dict[str, Any] = {"viewport": WIDE, **options}
+    context: BrowserContext = browser.new_context(**given)
     try:
         visit = Visit(context.new_page(), url, shots)
         visit.watch()

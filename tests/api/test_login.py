@@ -223,7 +223,7 @@ def test_odd_forms_are_refused(
 
 @pytest.mark.parametrize("cookie", ["fmx_key", "fmx_key=", "=;;=", "fmx_key=\xff", "a=b;" * 500])
 def test_what_is_no_cookie_lets_nobody_in(service: Service, cookie: str) -> None:
-    headers = {"Cookie": cookie.encode("latin-1")}
+    headers = [(b"Cookie", cookie.encode("latin-1"))]
     problem(service.client.get("/v1/jobs", headers=headers), 401, "no_key")
 
 

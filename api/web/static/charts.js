@@ -55,6 +55,10 @@ export class Chart {
     this.curves = curves;
     this.figure.hidden = this.#hasNothing();
     if (this.figure.hidden) return;
+    if (curves.length === 0) {
+      this.#clear();
+      return;
+    }
     const data = align(curves.map(({ points }) => points));
     const shape = JSON.stringify([options.log, options.trim, curves.map(({ label, dash }) => [label, dash])]);
     if (!this.plot || shape !== this.shape) {
@@ -65,6 +69,13 @@ export class Chart {
       this.plot.setData(data);
     }
     this.#tellReaders(curves);
+  }
+
+  #clear() {
+    this.plot?.destroy();
+    this.plot = null;
+    this.tip.hidden = true;
+    this.#tellReaders([]);
   }
 
   #forget() {
