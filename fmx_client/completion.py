@@ -39,15 +39,10 @@ def _offer(incomplete: str, find: Callable[[Client], Iterable[Offer]]) -> list[O
             return [
                 (value, escape(plain(said)))
                 for value, said in find(client)
-                if _begins(value, incomplete)
+                if value.startswith(incomplete)
             ]
     except FmxClientError:
         return []
-
-
-def _begins(value: str, incomplete: str) -> bool:
-    """Ids may be typed in small letters."""
-    return value.lower().startswith(incomplete.lower())
 
 
 def _jobs(client: Client) -> Iterator[Offer]:

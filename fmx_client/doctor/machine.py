@@ -20,9 +20,10 @@ def look_at_machine() -> list[Finding]:
         done = subprocess.run(  # noqa: S603 - a program of this project
             command, capture_output=True, text=True, timeout=_SECONDS, check=False
         )
-        return Findings.model_validate_json(done.stdout).checks
     except subprocess.TimeoutExpired:
         return [_broken(f"no end after {_SECONDS:g} s")]
+    try:
+        return Findings.model_validate_json(done.stdout).checks
     except ValidationError:
         return [_broken((done.stderr.strip().splitlines() or ["it said nothing"])[-1])]
 

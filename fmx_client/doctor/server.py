@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any
 
@@ -54,7 +55,7 @@ def _look(http: httpx.Client, url: str) -> Iterator[Finding]:
         return
     skew = look_at_clock(health, (begun + time.time()) / 2)
     about = http.get("/v2")
-    if about.status_code != httpx.codes.OK:
+    if about.status_code != HTTPStatus.OK:
         yield ok("server", f"{url} answers")
         yield skew
         yield _describe_refusal(http, about)
@@ -114,7 +115,7 @@ def _look_at_readiness(http: httpx.Client) -> Iterator[Finding]:
 
 def _describe_refusal(http: httpx.Client, answer: httpx.Response) -> Finding:
     """Why nothing more can be asked for."""
-    if answer.status_code != httpx.codes.UNAUTHORIZED:
+    if answer.status_code != HTTPStatus.UNAUTHORIZED:
         says = f"{_value(answer).get('detail') or 'refused'} (status {answer.status_code})"
         return failed("key", says, "wait a minute, then look again")
     sent = "authorization" in http.headers
@@ -126,7 +127,7 @@ def _describe_refusal(http: httpx.Client, answer: httpx.Response) -> Finding:
 def _look_at_key(http: httpx.Client) -> Finding:
     """The scopes of the key, by asking for things that are not there."""
     answers = {scope: http.request(method, path) for scope, method, path in _PROBES}
-    lacking = [s for s, a in answers.items() if a.status_code == httpx.codes.FORBIDDEN]
+    lacking = [s for s, a in answers.items() if a.status_code == HTTPStatus.FORBIDDEN]
     may = ", ".join(scope for scope in answers if scope not in lacking)
     if "authorization" not in http.headers:
         return ok("key", f"none is needed to {may}")
@@ -142,7 +143,7 @@ def _look_at_jobs(http: httpx.Client) -> Iterator[Finding]:
     Nothing is said where the key may not read.
     """
     queued, running = (_list_jobs(http, state) for state in ("queued", "running"))
-    if queued.status_code != httpx.codes.OK:
+    if queued.status_code != HTTPStatus.OK:
         return
     waiting, now = _value(queued).get("items") or [], _dated(queued) or time.time()
     num_running = len(_value(running).get("items") or [])

@@ -27,9 +27,10 @@ def look_at_crew(db: Database) -> Crew:
     with db.read() as session:
         rows = session.exec(select(Run.id, Run.beat).where(col(Run.state).in_(_UNDER_WAY))).all()
         is_due = (col(Run.state) == State.QUEUED) & (col(Run.waiting_for) == 0)
-        num_due, oldest = session.exec(
-            select(func.count(), func.min(Run.created_at)).where(is_due)
-        ).one()
+        num_due = session.exec(select(func.count()).select_from(Run).where(is_due)).one()
+        oldest = session.exec(
+            select(Run.created_at).where(is_due).order_by(col(Run.created_at)).limit(1)
+        ).first()
         waited = 0.0 if oldest is None else (now() - oldest).total_seconds()
         return Crew(dict(rows), num_due, waited, _last_seen(session))
 

@@ -181,7 +181,7 @@ def check_python_code(block: Block) -> None:
 
 def check_untagged(block: Block) -> None:
     """Commands, where the first word is a program; else a drawing."""
-    first = commands_of(block.text)[0][0] if block.text[0].isalpha() else ""
+    first = _skip_variables(block.text.split())[0]
     (check_commands if first in CHECKS or first.startswith(".") else check_drawing)(block)
 
 

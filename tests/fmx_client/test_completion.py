@@ -61,7 +61,7 @@ def test_commands_kinds_and_jobs(service: Service, fmx: Fmx, shell: str) -> None
     job_id = service.submit(name="the [/odd] one")["id"]
     assert "feature-maps" in complete(fmx, shell, "fmx fea")
     assert "q1" in complete(fmx, shell, "fmx submit ")
-    assert job_id in complete(fmx, shell, f"fmx show {job_id[:4].lower()}")
+    assert job_id in complete(fmx, shell, f"fmx show {job_id[:4]}")
     assert job_id in complete(fmx, shell, "fmx compare ")
     assert "last" in complete(fmx, shell, "fmx cancel l")
     assert "workers" in complete(fmx, shell, "fmx open w")

@@ -126,15 +126,15 @@ def test_an_address_and_a_key_that_are_none(monkeypatch: pytest.MonkeyPatch) -> 
     assert "with space" not in found.says
 
 
-class Changed(httpx.BaseTransport):
+class Changed(httpx.HTTPTransport):
     """The real server's answers, changed as a proxy or a wrong clock would."""
 
     def __init__(self, **headers: str) -> None:
+        super().__init__()
         self._headers = headers
-        self._inner = httpx.HTTPTransport()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        answer = self._inner.handle_request(request)
+        answer = super().handle_request(request)
         answer.headers.update(self._headers)
         return answer
 
@@ -156,14 +156,11 @@ def test_something_else_that_answers(service: Service) -> None:
     assert_cured(found[0], "failed", "is no fmx server", "FMX_URL")
 
 
-class Newer(httpx.BaseTransport):
+class Newer(httpx.HTTPTransport):
     """The real server, which says that it is of another version."""
 
-    def __init__(self) -> None:
-        self._inner = httpx.HTTPTransport()
-
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        answer = self._inner.handle_request(request)
+        answer = super().handle_request(request)
         if request.url.path != "/v2":
             return answer
         body = json.loads(answer.read())
