@@ -41,6 +41,7 @@ A = TypeVar("A", bound=Answered)
 
 BATCH_PICTURES = 64  # the most that a server takes at once
 BATCH_MAPPED_PICTURES = 8  # and where it is to show feature maps
+REPORT_SECONDS = 600.0  # of hundreds of runs as PDF, on a machine that does much else
 PNG_TYPE = "image/png"
 
 
@@ -212,8 +213,13 @@ def report(wire: Wire, job_ids: Sequence[str] = (), *, form: ReportForm = "html"
     Without ids it is of the newest job of each kind that has succeeded.
     """
     params = {"jobs": ",".join(job_ids)} if job_ids else {}
-    answer = yield from wire.ask(Call("GET", path_to("reports", f"report.{form}"), params=params))
-    return answer.body
+    call = Call(
+        "GET",
+        path_to("reports", f"report.{form}"),
+        params=params,
+        read_timeout_seconds=REPORT_SECONDS,
+    )
+    return (yield from wire.ask(call)).body
 
 
 def models(wire: Wire, *, limit: int | None = None) -> Flow[Model, None]:
