@@ -25,7 +25,7 @@ _EVENTS = {
     "description": "The events so far and those to come: `job`, `run`, `epochs`, `artifacts`, "
     "`rewound`, and `end` when the job has ended.",
     "content": {
-        EVENT_TYPE: {"schema": _TEXT, "example": examples.EVENTS},
+        EVENT_TYPE: {"example": examples.EVENTS},  # a schema would be that of each event
         LINES_TYPE: {"schema": _TEXT, "example": examples.EVENT_LINES},
     },
 }
