@@ -103,6 +103,7 @@ def test_the_most_probable_classes(
     output = triton.InferRequestedOutput("probabilities", binary_data=binary, class_count=asked)
     result = client.infer(model_id, [tensor(made, 4, binary=True)], outputs=[output])
     ranked = result.as_numpy("probabilities")
+    assert ranked is not None
     assert ranked.shape == (4, told)
     names = names_of("fashion-mnist", made.half)
     for row_K, texts in zip(made.probabilities_NK[:4], ranked.tolist(), strict=True):
