@@ -221,7 +221,7 @@ async def search_mlflow_models() -> schemas.ModelsAnswer:
     status_code=403,
     summary="Refuse what would change something",
     response_class=Response,
-    responses={**problem_responses(403)},
+    responses={**problem_responses(403, 422)},
 )
 async def refuse_mlflow_write(
     path: Annotated[str, Path(description="Another method.", examples=["mlflow/runs/create"])],

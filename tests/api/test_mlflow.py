@@ -234,8 +234,11 @@ def test_files_are_listed_and_downloaded(
     assert {str(path.relative_to(whole)): path.read_bytes() for path in whole.rglob("*.*")} == FILES
     with pytest.raises(MlflowException):
         tracking.download_artifacts(run_id, "nothing", str(tmp_path))
-    listed = service.get(f"{API}/mlflow/artifacts/list", run_id=run_id, path="deeper")
-    assert listed["files"] == [{"path": "deeper/notes.txt", "is_dir": False, "file_size": 10}]
+    asked = {"run_id": run_id, "path": "deeper"}
+    listed = service.client.get(f"{API}/mlflow/artifacts/list", params=asked)
+    assert listed.json()["files"] == [
+        {"path": "deeper/notes.txt", "is_dir": False, "file_size": 10}
+    ]
 
 
 def test_nothing_is_written(tracking: MlflowClient, job_id: str, service: Service) -> None:
