@@ -24,13 +24,14 @@ from fmx_store.viewers import View
 
 router = APIRouter(prefix="/jobs/{job_id:id}", include_in_schema=False)
 
+SHOWN_RUNS = 100  # at first; a script fetches the others
 SHOWN_FILES = 200  # the archive has the others
 
 
 @router.get("")
-def show_job(job_id: JobId, request: Request, db: Db, services: App) -> Response:
+def show_job(job_id: JobId, request: Request, db: Db) -> Response:
     summary = _summarise(db, job_id)
-    runs = _read_runs(db, job_id, services.settings.max_runs_per_job)
+    runs = _read_runs(db, job_id, SHOWN_RUNS)
     files = artifacts.page_artifacts(db, job_id, limit=SHOWN_FILES)
     return render_page(
         request,
@@ -39,6 +40,7 @@ def show_job(job_id: JobId, request: Request, db: Db, services: App) -> Response
         runs=runs,
         varied=_tell_apart(runs),
         sketches=sketch_job(db, job_id) if len(runs) <= MAX_LINES else [],
+        has_more_runs=len(runs) == SHOWN_RUNS,
         width=WIDTH,
         height=HEIGHT,
         results=find_results(db, job_id),

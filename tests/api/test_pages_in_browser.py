@@ -66,9 +66,9 @@ def test_pages_read_without_a_script(browser: Browser, scene: Scene, shots: Path
         page.get_by_role("button", name="Filter").click()
         expect(page.get_by_text("No job fits these filters")).to_be_visible()
         visitor.go("/submit")
-        expect(page.locator("main > noscript")).to_contain_text("This form needs JavaScript")
+        expect(page.locator("main > noscript p")).to_be_visible()
         visitor.go(f"/models/{scene.model}")
-        expect(page.locator("noscript")).to_contain_text("Trying needs JavaScript")
+        expect(page.locator("main noscript p")).to_be_visible()
 
 
 def test_the_colours_are_chosen_and_kept(at: Visit) -> None:

@@ -110,4 +110,5 @@ if (!("ended" in root.dataset)) {
   else poll();
 }
 renewLog();
+if ("moreRuns" in root.dataset) renewPart("runs")();
 keepSortable(document.getElementById("runs"));
