@@ -148,6 +148,7 @@ def test_every_route_is_in_the_table_of_permissions() -> None:
         "search_mlflow_experiments",
         "search_mlflow_runs",
         "search_mlflow_models",
+        "refuse_extension",
         "refuse_mlflow_write",
         "sign_in",
         "sign_out",

@@ -224,7 +224,8 @@ def test_odd_forms_are_refused(
 @pytest.mark.parametrize("cookie", ["fmx_key", "fmx_key=", "=;;=", "fmx_key=\xff", "a=b;" * 500])
 def test_what_is_no_cookie_lets_nobody_in(service: Service, cookie: str) -> None:
     headers = [(b"Cookie", cookie.encode("latin-1"))]
-    problem(service.client.get("/v1/jobs", headers=headers), 401, "no_key")
+    code = "bad_key" if "\xff" in cookie else "no_key"
+    problem(service.client.get("/v1/jobs", headers=headers), 401, code)
 
 
 def test_pages_are_framed_by_nobody_and_run_no_foreign_script(service: Service) -> None:

@@ -46,7 +46,10 @@ def check_fmx(words: Sequence[str]) -> None:
     left = list(words)
     while hasattr(command, "commands"):
         name = left.pop(0)
-        command = get_command(admin_app) if name == "admin" else command.commands[name]
+        command = command.commands[name]
+        if name in {"admin", "data"}:  # as `fmx admin data`
+            command = get_command(admin_app)
+            command = command.commands["data"] if name == "data" else command
     known = {option for parameter in command.params for option in parameter.opts}
     given = {word.partition("=")[0] for word in left if word.startswith("--")}
     assert given <= known, f"{' '.join(words)}: no {given - known}"
