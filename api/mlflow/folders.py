@@ -1,7 +1,6 @@
 """A job's files as folders, which mlflow's clients walk through."""
 
 from collections.abc import Sequence
-from pathlib import PurePosixPath
 
 from api.mlflow.schemas import FileInfo
 from fmx_store import artifacts
@@ -37,7 +36,7 @@ def _describe(artifact: Artifact) -> FileInfo:
 
 def split_path(path: str) -> tuple[str, str]:
     """The id of a job, and the path within it. Raises NotFoundError for a path that leads out."""
-    parts = PurePosixPath(path.strip("/")).parts
+    parts = [part for part in path.split("/") if part not in {"", "."}]
     if not parts or ".." in parts:
         raise NotFoundError("artifact", path)
     return parts[0], "/".join(parts[1:])
