@@ -9,7 +9,7 @@ CHAOS_SEED ?=
 CHAOS_COLUMN ?= both
 BIN := .venv/bin
 
-.PHONY: help demo report serve test fuzz chaos check audit format bench clean
+.PHONY: help demo report serve test fuzz chaos check audit format bench docs clean
 .DEFAULT_GOAL := help
 
 help: ## Show this help
@@ -46,6 +46,10 @@ format: .venv/.dev-ready ## Put the code into its form
 bench: .venv/.dev-ready ## Measurements, each beside what it is compared with
 	$(BIN)/python -m benchmarks.bench
 
+docs: .venv/.docs-ready ## The documentation as a site, in out/site
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	@echo "out/site/index.html"
+
 chaos: .venv/.dev-ready ## Faults for CHAOS_SECONDS, then every promise is checked (CHAOS_SEED, CHAOS_COLUMN)
 	@CHAOS_SECONDS=$(CHAOS_SECONDS) CHAOS_SEED=$(CHAOS_SEED) \
 		CHAOS_COLUMN=$(CHAOS_COLUMN) $(BIN)/pytest -q tests/chaos
@@ -60,6 +64,10 @@ clean: ## Remove the virtual environment and caches (the data folder .fmx stays)
 .venv/.dev-ready: pyproject.toml constraints.txt scripts/setup.sh
 	@scripts/setup.sh dev
 	@touch .venv/.run-ready $@
+
+.venv/.docs-ready: pyproject.toml constraints.txt scripts/setup.sh
+	@scripts/setup.sh docs
+	@touch $@
 
 .venv/.audit-ready: pyproject.toml constraints.txt scripts/setup.sh
 	@scripts/setup.sh audit

@@ -13,7 +13,8 @@ import sys  # noqa: E402
 from pydantic import ValidationError  # noqa: E402
 
 from api.main import create_app  # noqa: E402
-from api.server import Server, allow_files, log_config  # noqa: E402
+from api.server import Server, allow_files  # noqa: E402
+from fmx_store.log_format import log_config  # noqa: E402
 from fmx_store.settings import get_settings  # noqa: E402
 
 FAILED, BAD_SETTINGS = 1, 2
@@ -23,7 +24,7 @@ def main() -> int:
     """Runs until a signal ends it; gives back the exit status."""
     try:
         settings = get_settings()
-        logging.config.dictConfig(log_config(settings.log_level))
+        logging.config.dictConfig(log_config(settings.log_level, settings.log_format))
         server = Server(create_app(settings), settings)
     except ValidationError as error:
         for item in error.errors(include_url=False):

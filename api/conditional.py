@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 
+from api.accept import quality as _quality
 from api.problems import refuse
 
 _RANGE = re.compile(r"(\d*)-(\d*)")
@@ -35,23 +36,14 @@ def prefers_png(accept: str | None) -> bool:
     return _quality(accept, "image/png") > _quality(accept, "application/json")
 
 
+def prefers_lines(accept: str | None) -> bool:
+    """Whether an Accept header likes JSON, a document a line, better than server-sent events."""
+    return _quality(accept, "application/x-ndjson") > _quality(accept, "text/event-stream")
+
+
 def accepts_json(accept: str | None) -> bool:
     """Whether JSON is an answer to an Accept header at all."""
     return _quality(accept, "application/json") > 0
-
-
-def _quality(accept: str | None, media_type: str) -> float:
-    """How much an Accept header likes a type; the most exact of its ranges counts."""
-    ranges = [media_type, media_type.partition("/")[0] + "/*", "*/*"]
-    found: dict[str, float] = {}
-    for item in (accept or "*/*").lower().split(","):
-        name, *parameters = (part.strip() for part in item.split(";"))
-        weights = [p.removeprefix("q=") for p in parameters if p.startswith("q=")]
-        try:
-            found[name] = float(weights[0]) if weights else 1.0
-        except ValueError:
-            found[name] = 0.0
-    return next((found[name] for name in ranges if name in found), 0.0)
 
 
 @dataclass(frozen=True)

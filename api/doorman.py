@@ -5,12 +5,16 @@ import re
 from collections.abc import MutableMapping
 from typing import Any
 
+from api import cookies
 from api.keyring import KeyRing
 from api.permissions import (
     ANYONE,
-    OPEN_PATHS,
+    METRICS_PATH,
     STRANGER,
+    WATCHER,
     Meter,
+    grant_of,
+    is_open,
     permission_of,
     refuse_scope,
 )
@@ -34,6 +38,7 @@ class Doorman:
     def __init__(self, db: Database, settings: Settings) -> None:
         """Nobody is known yet."""
         self._needs_keys = settings.needs_keys
+        self._has_open_metrics = settings.open_metrics
         self._is_local = not settings.trust_network
         self._ring = KeyRing(db)
         rates = settings.rates
@@ -55,10 +60,18 @@ class Doorman:
         else:
             grant = ANYONE
             if self._is_local:
-                _refuse_foreign(scope)
+                _refuse_elsewhere(scope)
         if self._requests is not None and grant is not STRANGER:
             _take(self._requests, _name(grant, scope), "requests")
         return grant
+
+    async def still_admits(self, scope: AsgiScope) -> bool:
+        """Whether the key of a request that is still being answered is good now."""
+        key, _ = _find_key(scope)
+        if not self._needs_keys or key is None:
+            return not self._needs_keys
+        grant = await self._ring.find(hash_key(key))
+        return grant is not None and grant.viewer == grant_of(scope).viewer
 
     def permit(self, scope: AsgiScope, grant: Grant, route: str) -> None:
         """Lets a request through to a route's function. Raises ProblemError: 403, 429."""
@@ -70,11 +83,22 @@ class Doorman:
                 _take(buckets, _name(grant, scope), what)
 
     async def _identify(self, scope: AsgiScope) -> Grant:
-        key = _bearer(scope)
+        key, is_cookie = _find_key(scope)
         if key is None:
-            if scope["path"] in OPEN_PATHS and scope["method"] in {"GET", "HEAD"}:
+            return self._name_stranger(scope)
+        try:
+            grant = await self.check(scope, key)
+        except ProblemError:
+            # A key that was revoked must not keep its owner out.
+            if is_cookie and is_open(scope["method"], scope["path"]):
                 return STRANGER
-            raise _no_key()
+            raise
+        if is_cookie:
+            cookies.refuse_forged(scope)
+        return grant
+
+    async def check(self, scope: AsgiScope, key: str) -> Grant:
+        """What a key that a request brings allows. Raises ProblemError: 401, 429."""
         digest = hash_key(key)
         if self._failures is not None and not self._ring.knows(digest):
             wait = self._failures.look(_address(scope))
@@ -87,8 +111,17 @@ class Doorman:
             raise _bad_key()
         return grant
 
+    def _name_stranger(self, scope: AsgiScope) -> Grant:
+        """What who has no key may do. Raises ProblemError (401) where that is nothing."""
+        if is_open(scope["method"], scope["path"]):
+            return STRANGER
+        is_reading = scope["method"] in {"GET", "HEAD"}
+        if is_reading and scope["path"] == METRICS_PATH and self._has_open_metrics:
+            return WATCHER
+        raise _no_key()
 
-def _refuse_foreign(scope: AsgiScope) -> None:
+
+def _refuse_elsewhere(scope: AsgiScope) -> None:
     """Raises ProblemError for what a browser on this machine sends for a page from elsewhere.
 
     Such a page can't reach this address by its own name, but it can have its name point here (DNS
@@ -98,15 +131,20 @@ def _refuse_foreign(scope: AsgiScope) -> None:
     host = headers.get(b"host", b"")
     if host and not _names_this_machine(host):
         raise refuse(421, "foreign_host", "this server is called localhost, or by its address")
-    origin = headers.get(b"origin")
-    if origin is not None and origin.partition(b"://")[2] != host:
-        raise refuse(403, "foreign_origin", "a page of another site may not ask this server")
+    cookies.refuse_foreign(scope)
 
 
 @functools.lru_cache(maxsize=64)
 def _names_this_machine(host: bytes) -> bool:
     """Whether a Host header has a name of this machine's own."""
     return is_loopback(_PORT.sub("", host.decode("latin-1").lower()).strip("[]"))
+
+
+def _find_key(scope: AsgiScope) -> tuple[str | None, bool]:
+    """The key in the Authorization header or, where there is none, a browser's; whether it is."""
+    if any(name == b"authorization" for name, _ in scope["headers"]):
+        return _bearer(scope), False
+    return cookies.read_key(scope), True
 
 
 def _bearer(scope: AsgiScope) -> str | None:

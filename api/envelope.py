@@ -4,11 +4,15 @@ import itertools
 import logging
 import re
 import secrets
+import time
+from collections import Counter
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.observed.traffic import route_of
 from api.problems import describe, render
+from fmx_store.log_format import note_ids
 
 HEAD_KEY = "fmx.head"  # of the scope: the client asked with HEAD, a body need not be made
 
@@ -41,34 +45,68 @@ class Envelope:
             return
         request_id = _request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
-        is_head = scope["method"] == "HEAD"
+        note_ids(request_id=request_id)  # each request is a task of its own
+        asked_method = scope["method"]
+        is_head = asked_method == "HEAD"
         if is_head:
             scope = {**scope, "method": "GET", HEAD_KEY: True}
-        has_started = has_ended = False
-
-        async def dress(message: Message) -> None:
-            nonlocal has_started, has_ended
-            if message["type"] == "http.response.start":
-                has_started = True
-                _add_headers(message, request_id)
-            elif is_head and message["type"] == "http.response.body":
-                if message.get("more_body", False):
-                    return
-                message = {**message, "body": b""}
-            await send(message)
-            is_body = message["type"] == "http.response.body"
-            has_ended = is_body and not message.get("more_body", False)
-
+        answer = _Answer(scope, send, request_id, is_head=is_head)
+        began = time.perf_counter()
         try:
-            await self.app(scope, receive, dress)
+            await self.app(scope, receive, answer.send)
         except Exception as error:
-            if has_ended:  # the framework raises again what it has answered
+            if answer.has_ended:  # the framework raises again what it has answered
                 return
-            if has_started:
+            if answer.status:
                 raise
             _log.exception("request %s failed", request_id)
-            answer = render(Request(scope), describe(error))
-            await answer(scope, receive, dress)
+            told = render(Request(scope), describe(error))
+            await told(scope, receive, answer.send)
+        finally:
+            answer.close()
+            if answer.status:
+                traffic = scope["app"].state.services.traffic
+                traffic.note(scope, asked_method, answer.status, time.perf_counter() - began)
+
+
+class _Answer:
+    """An answer on its way: dressed where it begins, and without a body for HEAD."""
+
+    __slots__ = ("_is_head", "_request_id", "_scope", "_send", "_stream", "has_ended", "status")
+
+    def __init__(self, scope: Scope, send: Send, request_id: str, *, is_head: bool) -> None:
+        self._scope, self._send, self._request_id, self._is_head = scope, send, request_id, is_head
+        self._stream: str | None = None  # the route, while parts of a body come one by one
+        self.status = 0  # until it has begun
+        self.has_ended = False
+
+    async def send(self, message: Message) -> None:
+        """Sends a part of it."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            _add_headers(message, self._request_id)
+        elif message["type"] == "http.response.body":
+            more = message.get("more_body", False)
+            if self._is_head:
+                if more:
+                    return
+                message = {**message, "body": b""}
+            elif more and self._stream is None:
+                self._stream = route_of(self._scope)
+                self._streams[self._stream] += 1
+        await self._send(message)
+        self.has_ended = message["type"] == "http.response.body" and not message.get(
+            "more_body", False
+        )
+
+    @property
+    def _streams(self) -> Counter[str]:
+        return self._scope["app"].state.services.traffic.streams
+
+    def close(self) -> None:
+        """Nothing more comes."""
+        if self._stream is not None:
+            self._streams[self._stream] -= 1
 
 
 def _request_id(scope: Scope) -> str:

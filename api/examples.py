@@ -121,6 +121,8 @@ JOB: dict[str, Any] = {
     "models": [],
     "links": {
         "self": f"/v1/jobs/{JOB_ID}",
+        "events": f"/v1/jobs/{JOB_ID}/events",
+        "logs": f"/v1/jobs/{JOB_ID}/logs",
         "runs": f"/v1/jobs/{JOB_ID}/runs",
         "results": f"/v1/jobs/{JOB_ID}/results",
         "manifest": f"/v1/jobs/{JOB_ID}/manifest",
@@ -160,6 +162,21 @@ METRICS: dict[str, Any] = {
     "columns": ["epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "seconds"],
     "rows": [[1, 0.3521, 0.8703, 0.1933, 0.9312, 1.02], [2, 0.1754, 0.9381, 0.1502, 0.946, 0.98]],
 }
+
+EVENTS = f"""id: 2
+event: job
+data: {{"state":"running","reason":null,"version":2}}
+
+id: 3
+event: run
+data: {{"run":"{RUN_ID}","name":"seed-0","state":"running","reason":null,"attempt":1}}
+
+"""
+EVENT_LINES = (
+    '{"id":"2","event":"job","data":{"state":"running","reason":null,"version":2}}\n'
+    '{"id":"9-end","event":"end","data":{"state":"succeeded"}}\n'
+)
+LOG = "2026-03-01T09:00:01.250Z seed-0 #1 INFO epoch 1: train_loss 0.3521, seconds 1.0200\n"
 
 RESULTS: dict[str, Any] = {
     "job": JOB_ID,
@@ -248,6 +265,26 @@ MODEL: dict[str, Any] = {
         "weights": f"/v1/jobs/{JOB_ID}/artifacts/seed-0/model.safetensors",
         "description": f"/v1/jobs/{JOB_ID}/artifacts/seed-0/model.json",
     },
+}
+
+ALIAS: dict[str, Any] = {"name": "production", "model": MODEL_ID, "updated_at": _ENDED}
+ALIAS_REQUESTS: dict[str, dict[str, Any]] = {
+    "promote": {"summary": "The model's id", "value": {"model": MODEL_ID}}
+}
+
+DATASET_NAME = "digits"
+DATASET: dict[str, Any] = {
+    "name": DATASET_NAME,
+    "sha256": "3a7bd3e2360a3d29eea436fcfb7e44c735d117c42d1c1835420b6b9942dd4f1b",
+    "size_bytes": 54_950_512,
+    "classes": [
+        {"class": digit, "label": str(digit), "half": half, "train": 6000, "test": 1000}
+        for half, digits in (("fm1", range(5)), ("fm2", range(5, 10)))
+        for digit in digits
+    ],
+    "notes": [],
+    "created_at": _ENDED,
+    "links": {"self": f"/v1/datasets/{DATASET_NAME}"},
 }
 
 _STROKE = [0] * 10 + [200] * 3 + [0] * 2 + [200] * 3 + [0] * 10
@@ -368,3 +405,18 @@ PROBLEM: dict[str, Any] = {
 def page(item: dict[str, Any]) -> dict[str, Any]:
     """A list's last page with one item."""
     return {"items": [item], "next_cursor": None}
+
+
+CURVES: dict[str, Any] = {
+    "job": JOB_ID,
+    "columns": METRICS["columns"][:-1],
+    "runs": [
+        {
+            "run": RUN_ID,
+            "name": "seed-0",
+            "state": "succeeded",
+            "attempt": 1,
+            "rows": [row[:-1] for row in METRICS["rows"]],
+        }
+    ],
+}

@@ -1,30 +1,57 @@
 """The server: an app made from settings, with everything it holds opened while it runs."""
 
+import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import cached_property
 from importlib.metadata import version
 
 from fastapi import Depends, FastAPI
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import openapi, problems
 from api.dependencies import permit
 from api.envelope import Envelope
 from api.guard import Guard
-from api.routes import artifacts, health, inference, jobs, kinds, models, pages, reports, runs
+from api.pages.modules import ROUTERS
+from api.routes import (
+    aliases,
+    artifacts,
+    datasets,
+    events,
+    health,
+    inference,
+    jobs,
+    kinds,
+    metrics,
+    mlflow,
+    models,
+    pages,
+    reports,
+    runs,
+    tensorboard,
+)
 from api.services import open_services
 from api.shortcut import Shortcut
 from fmx_store.settings import Settings, get_settings
+from fmx_store.tracing import are_wanted
 
 
 class App(FastAPI):
-    """FastAPI's app behind a guard and a shortcut, which come before all of its layers."""
+    """FastAPI's app behind a guard and a shortcut, which come before all of its layers.
+
+    Where traces are wanted, a span around each request comes before them.
+    """
 
     @cached_property
-    def _guarded(self) -> Guard:
+    def _guarded(self) -> ASGIApp:
         short = {models.PREDICT_PATH: models.predict, inference.INFER_PATH: inference.infer}
-        return Guard(Shortcut(super().__call__, short))
+        guarded = Guard(Shortcut(super().__call__, short))
+        if not are_wanted(os.environ):
+            return guarded
+        from api.observed.tracing import Traced  # noqa: PLC0415 - only who wants traces pays
+
+        return Traced(guarded)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["app"] = self
@@ -56,8 +83,25 @@ def create_app(settings: Settings | None = None) -> App:
         generate_unique_id_function=lambda route: route.name,
         dependencies=[Depends(permit)],
     )
-    for module in (kinds, jobs, runs, artifacts, models, reports, health, pages):
+    for module in (
+        kinds,
+        jobs,
+        events,
+        runs,
+        artifacts,
+        tensorboard,
+        datasets,
+        aliases,
+        models,
+        reports,
+        mlflow,
+        health,
+        metrics,
+        pages,
+    ):
         app.include_router(module.router)
+    for router in ROUTERS:
+        app.include_router(router)
     inference.install(app)
     app.mount("/static", pages.WholeFiles(directory=pages.WEB / "static"))
     app.add_middleware(Envelope)

@@ -1,14 +1,12 @@
 """From a model's row and its model.json to the body that clients get."""
 
 import logging
-from typing import cast
 
 from api.predict.catalogue import Catalogue
 from api.schemas import ModelBody, ModelClass, ModelDetail, ModelLinks
 from api.views import artifact_path, job_path
 from fmx_ml.files import CARD_FILE, ONNX_FILE, WEIGHTS_FILE
 from fmx_ml.model_card import ModelCard
-from fmx_ml.specs import DatasetName
 from fmx_store.errors import BlobError, NotFoundError
 from fmx_store.tables import Model
 
@@ -53,7 +51,7 @@ def _body(model: Model, classes: list[ModelClass]) -> ModelBody:
         run=model.run_id,
         run_name=model.run_name,
         kind=model.kind,
-        dataset=cast("DatasetName", model.dataset),
+        dataset=model.dataset,
         classes=classes,
         val_accuracy=model.val_accuracy,
         test_accuracy=model.test_accuracy,

@@ -9,12 +9,13 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
 from api import examples, problems
+from api.inference.repository_schemas import IndexRequest, LoadRequest
 from api.inference.schemas import InferRequest
 from api.json_body import JSON_TYPE
 from api.links import add_links
 from api.permissions import OPEN_PATHS, permission_of
 from api.predict.uploads import FIELD, FORM_TYPE, PICTURE_TYPES
-from api.queries import PredictRequest
+from api.queries import AliasRequest, PredictRequest
 from api.schemas import ProblemBody
 from fmx_ml.requests import REQUESTS
 
@@ -27,6 +28,8 @@ _TEXT = {"type": "string"}
 _REF = "#/components/schemas/{model}"
 _ANY_PATH = (500, 503)  # what each path can answer
 _OF_KEYS = (401, 403, 429)  # and where keys are needed
+
+_PARSED_HERE = (PredictRequest, AliasRequest, InferRequest, IndexRequest, LoadRequest)
 
 KEY_SCHEME = "key"
 _KEYS = (
@@ -107,6 +110,14 @@ def job_request_body() -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
+def model_request_body(model: type[BaseModel], example: Any) -> dict[str, Any]:
+    """The request body of a value that a route reads by itself, for openapi_extra."""
+    examples_of_it = {"usual": {"summary": "As a client asks", "value": example}}
+    schema = model.model_json_schema(ref_template=_REF)
+    content = {JSON_TYPE: {"schema": schema, "examples": examples_of_it}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
 def predict_request_body() -> dict[str, Any]:
     """The request body of a prediction, for openapi_extra."""
     form = {
@@ -117,7 +128,12 @@ def predict_request_body() -> dict[str, Any]:
             FIELD: {
                 "type": "array",
                 "minItems": 1,
-                "items": {"type": "string", "contentMediaType": "application/octet-stream"},
+                # The format is what generators of clients know files by.
+                "items": {
+                    "type": "string",
+                    "format": "binary",
+                    "contentMediaType": "application/octet-stream",
+                },
                 "description": "PNG, JPEG, WebP or BMP, of any size.",
             }
         },
@@ -130,6 +146,15 @@ def predict_request_body() -> dict[str, Any]:
         FORM_TYPE: {"schema": form, "encoding": {FIELD: {"contentType": ", ".join(PICTURE_TYPES)}}},
     }
     return {"requestBody": {"required": True, "content": content}}
+
+
+def json_body(
+    model: type[BaseModel], shown: Mapping[str, Mapping[str, Any]], *, required: bool = True
+) -> dict[str, Any]:
+    """The body of a request that is one JSON value, for openapi_extra."""
+    schema = {"$ref": _REF.format(model=model.__name__)}
+    content = {JSON_TYPE: {"schema": schema, "examples": dict(shown)}}
+    return {"requestBody": {"required": required, "content": content}}
 
 
 def header(
@@ -160,8 +185,9 @@ def install(app: FastAPI, max_page: int, *, needs_keys: bool) -> None:
                 tags=app.openapi_tags,
             )
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
-            for model in (ProblemBody, PredictRequest, InferRequest, *REQUESTS.values()):
+            for model in (ProblemBody, *_PARSED_HERE, *REQUESTS.values()):
                 _add_schema(schemas, model)
+            _show_object_defaults(schemas)
             _declare_keys(document, needs_keys=needs_keys)
             add_links(document)
             for parameter in _list_parameters(document):
@@ -170,6 +196,22 @@ def install(app: FastAPI, max_page: int, *, needs_keys: bool) -> None:
         return document
 
     app.openapi = make
+
+
+def _show_object_defaults(value: Any) -> None:
+    """Makes an example of each object that is the default of what may be null too.
+
+    Generators of clients know only null as its default, and leave out all that has another.
+    """
+    if isinstance(value, list):
+        for item in cast("list[Any]", value):
+            _show_object_defaults(item)
+    elif isinstance(value, dict):
+        schema = cast("dict[str, Any]", value)
+        if "anyOf" in schema and isinstance(schema.get("default"), dict):
+            schema["examples"] = [schema.pop("default")]
+        for item in schema.values():
+            _show_object_defaults(item)
 
 
 def _declare_keys(document: dict[str, Any], *, needs_keys: bool) -> None:

@@ -22,9 +22,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from api.accept import prefers_html
 from api.pointers import ErrorItem, describe_invalid_request, spec_pointer
 from fmx_ml.questions import MisfitError
 from fmx_store.errors import (
+    AliasNameError,
     BlobError,
     ConflictError,
     CursorError,
@@ -35,10 +37,12 @@ from fmx_store.errors import (
     NotFoundError,
     QuotaError,
     StorageUnavailableError,
+    UnknownDatasetError,
 )
 
 MEDIA_TYPE = "application/problem+json"
 INFERENCE_PATHS = "/v2"  # whose protocol wants an error's text in a member of this name
+MLFLOW_PATHS = "/mlflow"  # whose clients read two members of their own
 RETRY_SECONDS = 2  # a database that restarts is back in about this time
 ROOM_SECONDS = 10  # a place in a queue, or on a disk, takes longer to come
 
@@ -125,6 +129,17 @@ _UNREACHABLE = Problem(
 )
 _INTERNAL = Problem(500, "internal_error", "the server failed; its log knows this request's id")
 
+# mlflow's names (its protos/databricks.proto); the others are failures of the server.
+_MLFLOW_CODES: Mapping[int, str] = {
+    **dict.fromkeys((400, 413, 415, 416, 422), "INVALID_PARAMETER_VALUE"),
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "RESOURCE_DOES_NOT_EXIST",
+    405: "ENDPOINT_NOT_FOUND",
+    429: "REQUEST_LIMIT_EXCEEDED",
+    503: "TEMPORARILY_UNAVAILABLE",
+}
+
 # The first class in an error's line of descent that stands here decides.
 TABLE: dict[type[Exception], Callable[[Any], Problem]] = {
     ProblemError: lambda e: e.problem,
@@ -132,10 +147,14 @@ TABLE: dict[type[Exception], Callable[[Any], Problem]] = {
     NotFoundError: lambda e: Problem(404, e.code, str(e)),
     IdempotencyError: lambda e: Problem(422, e.code, str(e)),
     ConflictError: lambda e: Problem(409, ConflictError.code, str(e)),
+    UnknownDatasetError: lambda e: Problem(
+        422, e.code, str(e), [ErrorItem(spec_pointer("dataset"), e.code, str(e))]
+    ),
     NamedRunError: lambda e: Problem(
         422, e.code, str(e), [ErrorItem(spec_pointer(e.place), e.code, str(e))]
     ),
     MisfitError: lambda e: _invalid([ErrorItem(spec_pointer(e.field), "does_not_fit", e.message)]),
+    AliasNameError: lambda e: _invalid([ErrorItem("path name", e.code, str(e))]),
     LimitError: lambda e: Problem(422, e.code, str(e), [ErrorItem("/spec", e.code, str(e))]),
     QuotaError: _quota,
     NoRoomError: lambda e: Problem(507, e.code, str(e), headers=_LATER),
@@ -171,11 +190,22 @@ def describe(error: Exception) -> Problem:
 
 
 def render(request: Request, problem: Problem) -> Response:
-    """The answer that tells a problem."""
+    """The answer that tells a problem: a page for a browser, a problem body for a program."""
+    if _wants_page(request):
+        from api.pages.errors import show_problem  # noqa: PLC0415 - pages raise problems themselves
+
+        return show_problem(request, problem)
     request_id = request.scope.get("state", {}).get("request_id")
     content = tell(problem, request.scope["path"], request_id)
     headers = {"Cache-Control": "no-store", **problem.headers}
     return Response(content, problem.status, headers, MEDIA_TYPE)
+
+
+def _wants_page(request: Request) -> bool:
+    """Whether somebody looks: a browser that asks for a page, not a script in one."""
+    if request.scope["path"].startswith(INFERENCE_PATHS):
+        return False
+    return prefers_html(request.headers.get("accept"))
 
 
 def tell(problem: Problem, path: str, request_id: str | None) -> bytes:
@@ -191,8 +221,15 @@ def tell(problem: Problem, path: str, request_id: str | None) -> bytes:
         "errors": [{name: _clip(text) for name, text in vars(i).items()} for i in problem.errors],
     }
     if path.startswith(INFERENCE_PATHS):
-        body["error"] = "; ".join([body["detail"], *(item["detail"] for item in body["errors"])])
+        body["error"] = _join_details(body)
+    elif path.startswith(MLFLOW_PATHS):
+        code = _MLFLOW_CODES.get(problem.status, "INTERNAL_ERROR")
+        body |= {"error_code": code, "message": _join_details(body)}
     return orjson.dumps(body)
+
+
+def _join_details(body: Mapping[str, Any]) -> str:
+    return "; ".join([body["detail"], *(item["detail"] for item in body["errors"])])
 
 
 def _clip(text: str) -> str:

@@ -1,11 +1,12 @@
 """What comes in over HTTP beside a job: query parameters, and what to predict."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from fmx_ml.requests import KINDS
 from fmx_ml.specs import IMAGE_SIDE, Int, Tag
+from fmx_store.curves import MIN_POINTS
 from fmx_store.states import State
 
 
@@ -13,6 +14,12 @@ class Query(BaseModel):
     """The query parameters of a path; others are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def repeatable(cls) -> frozenset[str]:
+        """The names of those that may be given several times: their fields are lists."""
+        lists = (name for name, f in cls.model_fields.items() if get_origin(f.annotation) is list)
+        return frozenset(lists)
 
 
 # As the record makes them. A pattern in the schema alone: what is no cursor has one answer.
@@ -62,6 +69,29 @@ class MetricsQuery(Query):
     )
 
 
+class EventQuery(Query):
+    """Where a job's story goes on."""
+
+    after: str | None = Field(
+        default=None,
+        max_length=40,
+        description="The id of the last event that came; goes before Last-Event-ID.",
+        examples=["17"],
+    )
+
+
+class LogQuery(Query):
+    """Which lines of a job's log, and whether those that are still to come."""
+
+    tail: int | None = Field(
+        default=None, ge=1, le=100_000, description="Only so many of the newest lines."
+    )
+    follow: bool = Field(default=False, description="Go on until the job has ended.")
+    run: str | None = Field(
+        default=None, pattern="^[0-9A-Za-z]{26}$", description="Only what this run has printed."
+    )
+
+
 class FeatureMapQuery(Query):
     """Which feature maps, and how much of them."""
 
@@ -102,13 +132,20 @@ class ArchiveQuery(Query):
     prefix: str = Field(default="", max_length=300, description="Only paths that begin like this.")
 
 
+class CurvesQuery(Query):
+    """How many epochs of each run."""
+
+    max_points: int = Field(
+        default=200, ge=MIN_POINTS, le=1_000, description="Epochs of a run at most, evenly thinned."
+    )
+
+
 _Pixel = Annotated[Int, Field(ge=0, le=255)]
 _Row = Annotated[list[_Pixel], Field(min_length=IMAGE_SIDE, max_length=IMAGE_SIDE)]
 _Image = Annotated[list[_Row], Field(min_length=IMAGE_SIDE, max_length=IMAGE_SIDE)]
 
-_ONE_OF_TWO: dict[str, JsonValue] = {
-    "oneOf": [{"required": ["images"]}, {"required": ["test_rows"]}],
-}
+# One of the two properties. Said by a oneOf, it would be of no type to generators of clients.
+_ONE_OF_TWO: dict[str, JsonValue] = {"minProperties": 1, "maxProperties": 1}
 
 
 class PredictRequest(BaseModel):
@@ -124,3 +161,11 @@ class PredictRequest(BaseModel):
     test_rows: list[Annotated[Int, Field(ge=0)]] = Field(
         default_factory=list, min_length=1, description="Rows of the model's test set, from 0."
     )
+
+
+class AliasRequest(BaseModel):
+    """Which model an alias is to name from now on."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str = Field(description="A model's id.", max_length=64)

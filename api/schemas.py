@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from fmx_ml.results import Comparison, Erratum, Figure, Table
-from fmx_ml.specs import DatasetName, Preset
+from fmx_ml.specs import DatasetName, Half, Preset
 from fmx_store.states import Reason, State
 
 
@@ -56,6 +56,8 @@ class JobLinks(Body):
     """Where the parts of a job are."""
 
     self: Link
+    events: Link
+    logs: Link
     runs: Link
     results: Link
     manifest: Link
@@ -129,6 +131,24 @@ class MetricsBody(Body):
     rows: list[list[int | float | None]]
 
 
+class CurveBody(Body):
+    """A run with its epochs; none, where it has none yet."""
+
+    run: str
+    name: str
+    state: State
+    attempt: int
+    rows: list[list[int | float | None]]
+
+
+class CurvesBody(Body):
+    """The epochs of all runs of a job, thinned; columns as of a run, without the seconds."""
+
+    job: str
+    columns: list[str]
+    runs: list[CurveBody]
+
+
 class ResultsBody(Body):
     """The tables of a job, ours beside the published."""
 
@@ -166,7 +186,7 @@ class ModelClass(Body):
     index: int = Field(
         serialization_alias="class",
         validation_alias=AliasChoices("class", "index"),
-        description="Fashion-MNIST's own index.",
+        description="The data set's own index.",
     )
     label: str
 
@@ -204,6 +224,47 @@ class ModelDetail(ModelBody):
     description: dict[str, Any] = Field(description="model.json: architecture, input, outputs, …")
 
 
+class AliasBody(Body):
+    """A name of a model, and which model that is now."""
+
+    name: str
+    model: str
+    updated_at: Moment
+
+
+class DatasetClass(Body):
+    """A class of a registered data set."""
+
+    index: int = Field(
+        serialization_alias="class",
+        validation_alias=AliasChoices("class", "index"),
+        description="The data set's own index.",
+    )
+    label: str
+    half: Half
+    train: int = Field(description="Pictures to learn from, those for validation among them.")
+    test: int = Field(description="Pictures to test with.")
+
+
+class DatasetBody(Body):
+    """A registered data set."""
+
+    name: str
+    sha256: str = Field(description="Of its pictures, labels, names and halves.")
+    size_bytes: int
+    classes: list[DatasetClass]
+    notes: list[str] = Field(description="What was changed of the pictures when they came in.")
+    created_at: Moment
+    links: SelfLink
+
+
+class DatasetPage(Body):
+    """Registered data sets by name."""
+
+    items: list[DatasetBody]
+    next_cursor: str | None
+
+
 class JobPage(Body):
     """Jobs, newest first."""
 
@@ -229,6 +290,13 @@ class ModelPage(Body):
     """Models, newest first."""
 
     items: list[ModelBody]
+    next_cursor: str | None
+
+
+class AliasPage(Body):
+    """Some aliases, and where the list goes on."""
+
+    items: list[AliasBody]
     next_cursor: str | None
 
 

@@ -11,21 +11,28 @@ from celery import Celery
 from sqlalchemy import select
 
 from api.doorman import Doorman
+from api.observed.standing import Standing
+from api.observed.traffic import Traffic
+from api.pages.glimpses import Glimpses
 from api.predict.catalogue import Catalogue
 from api.predict.roster import Roster
 from api.readiness import Glances
 from api.shelf import Shelf
 from api.shown_jobs import ShownJobs
+from api.streams import Places, SharedReads
 from api.submissions import Submissions
 from api.waiting import JobWatch
 from fmx_store import artifacts
 from fmx_store.blobs import BlobStore, open_store
 from fmx_store.broker import Doorbell, make_celery
 from fmx_store.database import Database
+from fmx_store.events import Window
 from fmx_store.keys import has_live_key
+from fmx_store.logs import LogPage
 from fmx_store.maintenance import Maintenance
 from fmx_store.revision import get_revision
 from fmx_store.settings import Settings
+from fmx_store.tracing import Traces, open_traces
 from fmx_store.viewers import View, Viewer
 
 
@@ -49,7 +56,14 @@ class Services:
     roster: Roster
     models_executor: ThreadPoolExecutor
     doorman: Doorman
+    standing: Standing
+    traces: Traces
+    places: Places
+    traffic: Traffic = field(default_factory=Traffic)
+    windows: SharedReads[Window] = field(default_factory=SharedReads[Window])
+    log_pages: SharedReads[LogPage] = field(default_factory=SharedReads[LogPage])
     glances: Glances = field(default_factory=Glances)
+    glimpses: Glimpses = field(default_factory=Glimpses)
     reports: Shelf = field(default_factory=Shelf)
     # Decoding is arithmetic: more of it at once than cores only takes memory.
     predict_limiter: anyio.CapacityLimiter = field(
@@ -87,6 +101,7 @@ class Services:
         await asyncio.to_thread(self.maintenance.stop)
         await asyncio.to_thread(self.doorbell.close)
         await asyncio.to_thread(self._db.close)
+        await asyncio.to_thread(self.traces.close)
         self.celery.close()
         await asyncio.to_thread(self.models_executor.shutdown, cancel_futures=True)
 
@@ -122,6 +137,9 @@ def open_services(settings: Settings) -> Services:
         roster=Roster(catalogue, settings.max_loaded_models),
         models_executor=models_executor,
         doorman=Doorman(db, settings),
+        standing=Standing(db),
+        traces=open_traces("fmx-server"),
+        places=Places(settings),
     )
     services.maintenance.start()
     return services

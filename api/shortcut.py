@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.dependencies import refuse_odd_query
 from api.envelope import Envelope
+from api.observed.traffic import ROUTE
 from api.permissions import grant_of
 from api.problems import TABLE, handle
 from api.services import Services
@@ -30,13 +31,14 @@ class Shortcut:
     def __init__(self, framework: ASGIApp, endpoints: Mapping[str, Endpoint]) -> None:
         """The framework answers all other requests; the paths are written as for FastAPI."""
         self._framework, self._answer = framework, Envelope(_answer)
-        self._endpoints = [(_compile(path), endpoint) for path, endpoint in endpoints.items()]
+        self._endpoints = [(_compile(path), path, end) for path, end in endpoints.items()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "POST":
-            for path, endpoint in self._endpoints:
-                if found := path.fullmatch(scope["path"]):
+            for pattern, path, endpoint in self._endpoints:
+                if found := pattern.fullmatch(scope["path"]):
                     scope.update(endpoint=endpoint, path_params=found.groupdict())
+                    scope[ROUTE] = path
                     await self._answer(scope, receive, send)
                     return
         await self._framework(scope, receive, send)

@@ -15,6 +15,7 @@ from api.pointers import ErrorItem, describe_invalid
 from api.problems import invalid, refuse
 from api.shown_jobs import ShownJob, show
 from fmx_ml.requests import JobRequest, parse_request
+from fmx_store import tracing
 from fmx_store.database import Database
 from fmx_store.errors import NoRoomError, NotFoundError
 from fmx_store.new_jobs import IdempotencyKey
@@ -48,11 +49,12 @@ def check_key(key: str | None) -> str | None:
 
 @dataclass(frozen=True)
 class Order:
-    """A JSON value that asks for a job, who sent it, and the idempotency key it came with."""
+    """A JSON value that asks for a job, who sent it, its idempotency key and its trace."""
 
     value: Any
     viewer: Viewer
     key: str | None
+    traceparent: str | None
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class Submissions:
         Raises ProblemError, 409 while another request with the key is being served, and what the
         record does.
         """
-        order = Order(value, viewer, key)
+        order = Order(value, viewer, key, tracing.current.get())
         if key is None:
             return await self._rounds.ask(order)
         slot = (viewer.owner, key)
@@ -110,11 +112,14 @@ class Submissions:
             request = check_request(order.value, self._settings)
         except Exception as error:  # noqa: BLE001 - the answer to this order
             return error
-        if order.key is None:
-            return Submission(request, viewer=order.viewer)
-        canonical = json.dumps(order.value, sort_keys=True, separators=(",", ":"))
-        digest = hashlib.sha256(canonical.encode()).hexdigest()
-        return Submission(request, IdempotencyKey(order.key, digest), order.viewer)
+        return Submission(request, _identify(order), order.viewer, order.traceparent)
+
+
+def _identify(order: Order) -> IdempotencyKey | None:
+    if order.key is None:
+        return None
+    canonical = json.dumps(order.value, sort_keys=True, separators=(",", ":"))
+    return IdempotencyKey(order.key, hashlib.sha256(canonical.encode()).hexdigest())
 
 
 def _accept(item: Recorded | Exception, found: Mapping[str, Overview]) -> Accepted | Exception:

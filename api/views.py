@@ -64,7 +64,7 @@ def job_body(job: Overview) -> JobBody:
 
 def _job_links(job_id: str) -> JobLinks:
     here = job_path(job_id)
-    parts = ("runs", "results", "manifest", "artifacts", "cancel", "retry")
+    parts = ("events", "logs", "runs", "results", "manifest", "artifacts", "cancel", "retry")
     links = {part: f"{here}/{part}" for part in parts}
     return JobLinks.model_validate({**links, "self": here, "archive": f"{here}/artifacts.zip"})
 

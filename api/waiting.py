@@ -35,7 +35,18 @@ class JobWatch:
         """`look` reads a job's version and state, or raises."""
         self._look = look
         self._jobs: dict[str, _Watched] = {}
-        self._stopped = False
+        self._stop = asyncio.Event()
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the server stops, so that nobody should wait any more."""
+        return self._stop.is_set()
+
+    async def rest(self, seconds: float) -> None:
+        """Returns when the time is over, or when the server stops."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stop.wait()
 
     async def wait(
         self, job_id: str, seconds: float, is_done: Callable[[int, State], bool]
@@ -61,7 +72,7 @@ class JobWatch:
                     watched.task.cancel()
 
     async def _wait_for(self, watched: _Watched, is_done: Callable[[int, State], bool]) -> None:
-        while not self._stopped:
+        while not self.is_stopped:
             if watched.error is not None:
                 raise watched.error
             if watched.seen is not None and is_done(*watched.seen):
@@ -83,6 +94,6 @@ class JobWatch:
 
     def stop(self) -> None:
         """Ends every wait, now and from now on."""
-        self._stopped = True
+        self._stop.set()
         for watched in self._jobs.values():
             watched.tell()

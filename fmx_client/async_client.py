@@ -6,10 +6,10 @@ from typing import Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
-from fmx_client import calls, watching
+from fmx_client import calls, data_calls, naming, streaming, watching
 from fmx_client.connection import describe, find_url, http_options
 from fmx_client.errors import FmxClientError
-from fmx_client.wire import Answer, Call, Emit, Flow, Pause, Steps, Task, Wire, announced
+from fmx_client.wire import Answer, Call, Emit, Flow, Pause, Read, Steps, Task, Wire, announced
 
 P = ParamSpec("P")
 I = TypeVar("I")  # noqa: E741 - items of an iteration
@@ -90,20 +90,31 @@ class AsyncClient:
     runs = _iterator(calls.runs)
     metrics = _method(calls.metrics)
     follow_metrics = _iterator(watching.follow_metrics)
+    events = _iterator(streaming.events)
+    logs = _iterator(streaming.logs)
     results = _method(calls.results)
     manifest = _method(calls.manifest)
     artifacts = _iterator(calls.artifacts)
     download = _method(calls.download)
     archive = _method(calls.archive)
+    tensorboard = _method(data_calls.tensorboard)
     report = _method(calls.report)
+    datasets = _iterator(data_calls.datasets)
+    dataset = _method(data_calls.dataset)
+    remove_dataset = _method(data_calls.remove_dataset)
     models = _iterator(calls.models)
     model = _method(calls.model)
+    aliases = _iterator(naming.aliases)
+    alias = _method(naming.alias)
+    promote = _method(naming.promote)
+    delete_alias = _method(naming.delete_alias)
     predict = _method(calls.predict)
     feature_maps = _method(calls.feature_maps)
     feature_map_sheet = _method(calls.feature_map_sheet)
 
     async def drive(self, steps: Steps[I, R]) -> AsyncGenerator[I]:
         """Does what a flow wants, step by step, and yields the items that it hands out."""
+        held = _Held()
         try:
             while (step := steps.next()) is not None:
                 match step:
@@ -113,21 +124,27 @@ class AsyncClient:
                     case Pause():
                         await asyncio.sleep(step.seconds)
                         steps.reply()
-                    case Call():
+                    case Call() | Read():
                         try:
-                            steps.reply(await self._send(step))
+                            steps.reply(await self._send(step, held))
                         except (httpx.RequestError, FmxClientError) as error:
                             steps.fail(error)
         finally:
+            await held.close()
             steps.close()
 
-    async def _send(self, call: Call) -> Answer:
-        request = call.build(self._http)
+    async def _send(self, step: Call | Read, held: "_Held") -> Answer:
+        if isinstance(step, Read):
+            return await held.read()
+        await held.close()
+        request = step.build(self._http)
         response = await self._http.send(
-            request, stream=True, follow_redirects=call.follows_redirects
+            request, stream=True, follow_redirects=step.follows_redirects
         )
+        if step.holds(response):
+            return held.hold(response)
         try:
-            receiver = call.takes(response)
+            receiver = step.takes(response)
             if receiver is None:
                 return Answer.of(response, await response.aread())
             receiver.begin(response.status_code, announced(response))
@@ -136,3 +153,25 @@ class AsyncClient:
             return Answer.of(response)
         finally:
             await response.aclose()
+
+
+class _Held:
+    """The answer that a flow has open, if any."""
+
+    def __init__(self) -> None:
+        self._response: httpx.Response | None = None
+        self._chunks: AsyncIterator[bytes] | None = None
+
+    def hold(self, response: httpx.Response) -> Answer:
+        self._response, self._chunks = response, response.aiter_bytes()
+        return Answer.of(response)
+
+    async def read(self) -> Answer:
+        assert self._response is not None  # noqa: S101 - a flow reads what it has opened
+        assert self._chunks is not None  # noqa: S101 - as above
+        return Answer.of(self._response, await anext(self._chunks, b""))
+
+    async def close(self) -> None:
+        if self._response is not None:
+            await self._response.aclose()
+            self._response = None

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 from uuid import uuid4
 
+from fmx_client.asking import get as _get
+from fmx_client.asking import pages as _pages
+from fmx_client.asking import remove as _remove
 from fmx_client.downloads import ArchiveFile, VerifiedFile
 from fmx_client.errors import (
     ConflictError,
     DownloadError,
     InvalidRequestError,
-    NotFoundError,
     UnexpectedAnswerError,
 )
 from fmx_client.paths import path_to
@@ -32,12 +34,11 @@ from fmx_client.types import (
     Run,
     Validation,
 )
-from fmx_client.wire import NOT_MODIFIED, Call, Emit, Flow, Task, Wire
+from fmx_client.wire import NOT_MODIFIED, Call, Flow, Task, Wire
 from fmx_ml.requests import JobRequest
 
 A = TypeVar("A", bound=Answered)
 
-PAGE_ITEMS = 200  # the most that a server gives at once
 BATCH_PICTURES = 64  # the most that a server takes at once
 BATCH_MAPPED_PICTURES = 8  # and where it is to show feature maps
 REPORT_SECONDS = 600.0  # of hundreds of runs as PDF, on a machine that does much else
@@ -55,27 +56,6 @@ Pixels: TypeAlias = Sequence[Sequence[int]] | Array
 Picture: TypeAlias = Path | str | tuple[str, bytes]
 ReportForm: TypeAlias = Literal["html", "pdf", "md"]
 Request: TypeAlias = JobRequest | Mapping[str, Any] | str
-
-
-def _get(wire: Wire, kind: type[A], *parts: str) -> Task[A]:
-    answer = yield from wire.ask(Call("GET", path_to(*parts)))
-    return answer.read(kind)
-
-
-def _pages(
-    wire: Wire, item_type: type[A], path: str, limit: int | None = None, **filters: str | None
-) -> Flow[A, None]:
-    left, cursor = limit, None
-    while left is None or left > 0:
-        asked = {"limit": PAGE_ITEMS if left is None else min(left, PAGE_ITEMS), "cursor": cursor}
-        params = {k: v for k, v in {**filters, **asked}.items() if v is not None}
-        page = (yield from wire.ask(Call("GET", path, params=params))).read(Page[item_type])
-        for item in page.items if left is None else page.items[:left]:
-            yield Emit(item)
-        cursor = page.next_cursor
-        left = None if left is None else left - len(page.items)
-        if cursor is None:
-            return
 
 
 def _payload(request: Request, options: dict[str, Any]) -> dict[str, Any]:
@@ -248,7 +228,7 @@ def models(wire: Wire, *, limit: int | None = None) -> Flow[Model, None]:
 
 
 def model(wire: Wire, model_id: str) -> Task[Model]:
-    """One model with its description."""
+    """One model, by its id or an alias, with its description."""
     return (yield from _get(wire, Model, "models", model_id))
 
 
@@ -264,7 +244,7 @@ def predict(
 
     Args:
         wire: the client.
-        model_id: which model.
+        model_id: which model: its id or an alias.
         files: paths of picture files, or (name, bytes) pairs.
         images: 28 rows of 28 numbers of 0 to 255 each; arrays do.
         test_rows: rows of the model's test set.
@@ -292,7 +272,8 @@ def feature_maps(
 
     Args:
         wire: the client.
-        model_id: which model. Raises ConflictError where it has no convolutions.
+        model_id: which model: its id or an alias. Raises ConflictError where it has no
+            convolutions.
         files: paths of picture files, or (name, bytes) pairs.
         images: 28 rows of 28 numbers of 0 to 255 each; arrays do.
         test_rows: rows of the model's test set.
@@ -389,9 +370,5 @@ def retry(wire: Wire, job_id: str) -> Task[Job]:
 
 
 def delete(wire: Wire, job_id: str) -> Task[None]:
-    """Deletes a job and its files. Raises ConflictError while it runs."""
-    try:
-        yield from wire.ask(Call("DELETE", path_to("jobs", job_id)))
-    except NotFoundError as error:
-        if error.sends == 1:
-            raise
+    """Deletes a job and its files. Raises ConflictError while it runs or a model has an alias."""
+    return _remove(wire, "jobs", job_id)

@@ -5,9 +5,7 @@ for was wrong, and 130 where it was interrupted or the job it waited for was can
 """
 
 import json
-import os
 import platform
-import sys
 from collections.abc import Sequence
 from importlib.metadata import version as version_of
 from pathlib import Path
@@ -16,7 +14,14 @@ from typing import Annotated, get_args
 import typer
 
 from fmx_client.calls import ReportForm
+from fmx_client.commands import data, streams
+from fmx_client.commands.compare import compare
+from fmx_client.commands.dashboard import open_page
+from fmx_client.commands.doctor import doctor
+from fmx_client.commands.models import models_app
+from fmx_client.completion import complete_kinds, complete_models
 from fmx_client.downloads import place_in
+from fmx_client.options import AsJson, JobName, ModelName, Url
 from fmx_client.requests import make_request
 from fmx_client.session import CANCELLED, USAGE, Commands, Session, exit_as, fail
 from fmx_client.terminal import views
@@ -28,25 +33,22 @@ app = typer.Typer(
     help="Experiments on a server: submit, watch, read results, predict.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 artifacts_app = typer.Typer(help="The files that a job left.", no_args_is_help=True)
 app.add_typer(artifacts_app, name="artifacts")
-
-Url = Annotated[
-    str | None,
-    typer.Option("--url", help="The server (else FMX_URL, else this machine).", metavar="URL"),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-JobName = Annotated[
-    str,
-    typer.Argument(metavar="JOB", help="A job's id, how it begins or ends, or `last`."),
-]
+app.add_typer(models_app, name="models")
 
 
 @app.command()
 def submit(  # noqa: PLR0917 - typer makes its options of them
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="q1, …; `fmx kinds` lists them.")],
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="KIND",
+            help="q1, …; `fmx kinds` lists them.",
+            autocompletion=complete_kinds,
+        ),
+    ],
     preset: Annotated[
         str | None, typer.Option(help="report: as published; quick: a smoke version.")
     ] = None,
@@ -142,6 +144,10 @@ def watch(job: JobName, url: Url = None, as_json: AsJson = False) -> None:
     """Show a job's progress until it has ended; exit as it ended."""
     with Session(url, as_json) as session:
         _finish(session, session.find_job(job), live=True)
+
+
+app.command()(streams.logs)
+app.command()(streams.events)
 
 
 @app.command()
@@ -245,7 +251,12 @@ def predict(
         typer.Option(metavar="N", min=0, help="A row of the test set; may be given again."),
     ] = None,
     model: Annotated[
-        str | None, typer.Option(metavar="ID", help="Which model; else the newest.")
+        str | None,
+        typer.Option(
+            metavar="ID",
+            help="A model's id or alias; else the newest.",
+            autocompletion=complete_models,
+        ),
     ] = None,
     url: Url = None,
     as_json: AsJson = False,
@@ -262,7 +273,7 @@ def predict(
 
 @app.command("feature-maps")
 def feature_maps(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model's id, or `last`.")],
+    model: ModelName,
     out: Annotated[Path, typer.Option(metavar="FILE.png", help="Where to draw them.")],
     picture: Annotated[
         Path | None,
@@ -320,7 +331,10 @@ def delete(job: JobName, url: Url = None, as_json: AsJson = False) -> None:
 
 @app.command()
 def kinds(
-    kind: Annotated[str | None, typer.Argument(metavar="KIND", help="One of them.")] = None,
+    kind: Annotated[
+        str | None,
+        typer.Argument(metavar="KIND", help="One of them.", autocompletion=complete_kinds),
+    ] = None,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
@@ -334,16 +348,9 @@ def kinds(
             session.put(one, views.kind(one))
 
 
-@app.command()
-def models(
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
-    url: Url = None,
-    as_json: AsJson = False,
-) -> None:
-    """List models, newest first."""
-    with Session(url, as_json) as session:
-        found = list(session.client.models(limit=limit))
-        session.put(found, views.models(found))
+app.command()(doctor)
+app.command()(compare)
+app.command("open")(open_page)
 
 
 @app.command()
@@ -356,14 +363,10 @@ def version(as_json: AsJson = False) -> None:
         print(f"fmx {found['fmx']} (Python {found['python']})")
 
 
-@app.command(
-    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
-    add_help_option=False,
-)
-def admin(context: typer.Context) -> None:
-    """Look after this machine's record and storage; `fmx admin --help` lists how."""
-    # A program of the server's side, which the client does without.
-    os.execv(sys.executable, [sys.executable, "-m", "fmx_store.admin", *context.args])  # noqa: S606 - ours
+app.command()(data.tensorboard)
+app.command()(data.datasets)
+app.command(**data.PASSED_ON)(data.admin)
+app.command(**data.PASSED_ON)(data.data)
 
 
 def main() -> None:

@@ -6,10 +6,10 @@ from typing import Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
-from fmx_client import calls, watching
+from fmx_client import calls, data_calls, naming, streaming, watching
 from fmx_client.connection import describe, find_url, http_options
 from fmx_client.errors import FmxClientError
-from fmx_client.wire import Answer, Call, Emit, Flow, Pause, Steps, Task, Wire, announced
+from fmx_client.wire import Answer, Call, Emit, Flow, Pause, Read, Steps, Task, Wire, announced
 
 P = ParamSpec("P")
 I = TypeVar("I")  # noqa: E741 - items of an iteration
@@ -97,20 +97,31 @@ class Client:
     runs = _iterator(calls.runs)
     metrics = _method(calls.metrics)
     follow_metrics = _iterator(watching.follow_metrics)
+    events = _iterator(streaming.events)
+    logs = _iterator(streaming.logs)
     results = _method(calls.results)
     manifest = _method(calls.manifest)
     artifacts = _iterator(calls.artifacts)
     download = _method(calls.download)
     archive = _method(calls.archive)
+    tensorboard = _method(data_calls.tensorboard)
     report = _method(calls.report)
+    datasets = _iterator(data_calls.datasets)
+    dataset = _method(data_calls.dataset)
+    remove_dataset = _method(data_calls.remove_dataset)
     models = _iterator(calls.models)
     model = _method(calls.model)
+    aliases = _iterator(naming.aliases)
+    alias = _method(naming.alias)
+    promote = _method(naming.promote)
+    delete_alias = _method(naming.delete_alias)
     predict = _method(calls.predict)
     feature_maps = _method(calls.feature_maps)
     feature_map_sheet = _method(calls.feature_map_sheet)
 
     def drive(self, steps: Steps[I, R]) -> Iterator[I]:
         """Does what a flow wants, step by step, and yields the items that it hands out."""
+        held = _Held()
         try:
             while (step := steps.next()) is not None:
                 match step:
@@ -120,19 +131,25 @@ class Client:
                     case Pause():
                         time.sleep(step.seconds)
                         steps.reply()
-                    case Call():
+                    case Call() | Read():
                         try:
-                            steps.reply(self._send(step))
+                            steps.reply(self._send(step, held))
                         except (httpx.RequestError, FmxClientError) as error:
                             steps.fail(error)
         finally:
+            held.close()
             steps.close()
 
-    def _send(self, call: Call) -> Answer:
-        request = call.build(self._http)
-        response = self._http.send(request, stream=True, follow_redirects=call.follows_redirects)
+    def _send(self, step: Call | Read, held: "_Held") -> Answer:
+        if isinstance(step, Read):
+            return held.read()
+        held.close()
+        request = step.build(self._http)
+        response = self._http.send(request, stream=True, follow_redirects=step.follows_redirects)
+        if step.holds(response):
+            return held.hold(response)
         try:
-            receiver = call.takes(response)
+            receiver = step.takes(response)
             if receiver is None:
                 return Answer.of(response, response.read())
             receiver.begin(response.status_code, announced(response))
@@ -141,3 +158,24 @@ class Client:
             return Answer.of(response)
         finally:
             response.close()
+
+
+class _Held:
+    """The answer that a flow has open, if any."""
+
+    def __init__(self) -> None:
+        self._response: httpx.Response | None = None
+        self._chunks: Iterator[bytes] = iter(())
+
+    def hold(self, response: httpx.Response) -> Answer:
+        self._response, self._chunks = response, response.iter_bytes()
+        return Answer.of(response)
+
+    def read(self) -> Answer:
+        assert self._response is not None  # noqa: S101 - a flow reads what it has opened
+        return Answer.of(self._response, next(self._chunks, b""))
+
+    def close(self) -> None:
+        if self._response is not None:
+            self._response.close()
+            self._response = None

@@ -20,6 +20,23 @@ def place_in(folder: Path, path: str) -> Path:
     return folder.joinpath(*parts)
 
 
+def unpack(archive: Path, folder: Path) -> list[Path]:
+    """Puts a zip's files below a folder, then removes it. Raises DownloadError for a bad one."""
+    written: list[Path] = []
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            for name in opened.namelist():
+                target = place_in(folder, name)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(opened.read(name))
+                written.append(target)
+    except zipfile.BadZipFile as error:
+        raise DownloadError(f"the archive is damaged: {error}") from error
+    finally:
+        archive.unlink()
+    return written
+
+
 def _sha256_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -6,7 +6,7 @@ from typing import Any, NoReturn, Self
 
 import typer
 from pydantic import BaseModel
-from rich.console import RenderableType
+from rich.console import Console, RenderableType
 from rich.text import Text
 from typer.core import TyperGroup
 
@@ -40,6 +40,15 @@ def value_of(answer: Any) -> Any:
     return answer
 
 
+def put(console: Console, answer: Any, view: RenderableType, *, as_json: bool) -> None:
+    """Prints an answer: as a JSON document, or as a person reads it."""
+    if as_json:
+        print(json.dumps(value_of(answer), indent=2))
+    else:
+        view = Text(plain(view)) if isinstance(view, str) else view
+        console.print(view, soft_wrap=not console.is_terminal)
+
+
 class Session:
     """One command: it asks a server and prints one answer."""
 
@@ -47,7 +56,7 @@ class Session:
         """Raises AddressError."""
         self.as_json = as_json
         self.console = make_console()
-        self._progress = Progress(self.console)
+        self._progress = Progress(self.console, with_curves=True)
         on_retry = None if as_json else self._progress.trouble
         self.client = Client(url, on_retry=on_retry)
 
@@ -59,11 +68,7 @@ class Session:
 
     def put(self, answer: Any, view: RenderableType) -> None:
         """Prints an answer: as a JSON document, or as a person reads it."""
-        if self.as_json:
-            print(json.dumps(value_of(answer), indent=2))
-        else:
-            view = Text(plain(view)) if isinstance(view, str) else view
-            self.console.print(view, soft_wrap=not self.console.is_terminal)
+        put(self.console, answer, view, as_json=self.as_json)
 
     def wait(self, job_id: str, *, live: bool) -> Job:
         """The job when it has ended."""
@@ -86,6 +91,13 @@ class Session:
             some = ", ".join(job.id for job in found[:3])
             fail(f"{len(found)} jobs' ids begin or end with {name}: {some} …", USAGE)
         return found[0].id
+
+    def find_run(self, job_id: str, name: str) -> str:
+        """The id of a job's run, by its name or by that id."""
+        for run in self.client.runs(job_id):
+            if name in {run.name, run.id}:
+                return run.id
+        return fail(f"the job has no run {name}")
 
     def find_model(self, model_id: str | None) -> str:
         """The model's id; the newest model's for `last`, or where none was given."""

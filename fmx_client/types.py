@@ -136,6 +136,17 @@ class Metrics(Answered):
         ]
 
 
+class JobEvent(Answered):
+    """Something that happened to a job; after its id the story goes on.
+
+    Of `epochs` the data are columns and rows of a run, of `job` and `run` the state and its reason.
+    """
+
+    id: str
+    event: str
+    data: dict[str, Any]
+
+
 class Table(results.Table, extra="allow"):
     """A table of a results body."""
 
@@ -189,8 +200,30 @@ class Artifact(Answered):
     links: dict[str, str] = {}
 
 
+class DatasetClass(Answered):
+    """A class of a registered data set, the half it is in, and its pictures."""
+
+    class_index: int = Field(alias="class")
+    label: str
+    half: str
+    train: int
+    test: int
+
+
+class Dataset(Answered):
+    """A registered data set."""
+
+    name: str
+    sha256: str
+    size_bytes: int
+    classes: list[DatasetClass] = []
+    notes: list[str] = []
+    created_at: datetime | None = None
+    links: dict[str, str] = {}
+
+
 class ModelClass(Answered):
-    """A class that a model tells apart, by Fashion-MNIST's index."""
+    """A class that a model tells apart, by its data set's index."""
 
     class_index: int = Field(alias="class")
     label: str
@@ -211,6 +244,14 @@ class Model(Answered):
     created_at: datetime | None = None
     links: dict[str, str] = {}
     description: dict[str, Any] | None = None
+
+
+class Alias(Answered):
+    """A name of a model, and which model that is now."""
+
+    name: str
+    model: str
+    updated_at: datetime | None = None
 
 
 class Prediction(Answered):

@@ -32,7 +32,7 @@ I_co = TypeVar("I_co", covariant=True)
 R = TypeVar("R")
 M = TypeVar("M", bound=BaseModel)
 
-NOT_MODIFIED = 304
+OK, NO_CONTENT, NOT_MODIFIED = 200, 204, 304
 READ_TIMEOUT_SECONDS = 30.0
 CONNECT_TIMEOUT_SECONDS = 5.0
 LONGEST_RETRY_AFTER_SECONDS = 30.0  # a server that asks for more is reported, not waited for
@@ -77,6 +77,7 @@ class Call:
     read_timeout_seconds: float = READ_TIMEOUT_SECONDS
     patience_seconds: float | None = None  # keep trying for so long, not a number of times
     receiver: Receiver | None = None
+    stays_open: bool = False  # a good answer is read bit by bit, by `Read`
 
     def build(self, http: httpx.Client | httpx.AsyncClient) -> httpx.Request:
         """The request as httpx sends it."""
@@ -100,6 +101,10 @@ class Call:
         """A redirected POST would become a GET."""
         return self.method == "GET"
 
+    def holds(self, response: httpx.Response) -> bool:
+        """Whether this answer is to be read bit by bit."""
+        return self.stays_open and response.status_code == OK
+
     def takes(self, response: httpx.Response) -> Receiver | None:
         """Who takes the bytes of this answer; None where they are read whole."""
         return self.receiver if response.status_code in {200, 206} else None
@@ -115,6 +120,11 @@ def announced(response: httpx.Response) -> Mapping[str, str]:
     if (tag := next(tags, None)) is not None:
         headers["etag"] = tag
     return headers
+
+
+@dataclass(frozen=True)
+class Read:
+    """Wait for the next bytes of the answer that stays open; at its end there are none."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +191,8 @@ class Answer:
         return error_of(self.status, self.headers, body)
 
 
-Flow: TypeAlias = Generator[Call | Pause | Emit[I], Answer | None, R]
+Step: TypeAlias = Call | Read | Pause | Emit[I]
+Flow: TypeAlias = Generator[Step[I], Answer | None, R]
 Task: TypeAlias = Flow[Never, R]
 
 
@@ -193,9 +204,9 @@ class Steps(Generic[I, R]):
     def __init__(self, flow: Flow[I, R]) -> None:
         """Nothing runs before the first `next`."""
         self._flow = flow
-        self._resume: Callable[[], Call | Pause | Emit[I]] = partial(next, flow)
+        self._resume: Callable[[], Step[I]] = partial(next, flow)
 
-    def next(self) -> Call | Pause | Emit[I] | None:
+    def next(self) -> Step[I] | None:
         """What to do now; None at the end. Raises what the flow raises."""
         try:
             return self._resume()

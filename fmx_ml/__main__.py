@@ -14,13 +14,13 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from fmx_ml.data.sources import DataSources
-from fmx_ml.errors import FmxError
+from fmx_ml.errors import BadDatasetError, FmxError
 from fmx_ml.files import write_json
 from fmx_ml.questions import MisfitError
-from fmx_ml.requests import KINDS, JobRequest, parse_request, plan
+from fmx_ml.requests import KINDS, JobRequest, parse_request, plan, told
 from fmx_ml.results import NeededRun, Results, RunOutcome
 from fmx_ml.sinks import EpochMetrics, FolderSink
-from fmx_ml.specs import Preset
+from fmx_ml.specs import OwnDataset, Preset
 from fmx_ml.texts import format_table
 from fmx_ml.trainings import PlannedRun
 
@@ -56,8 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs what the command line asks for; gives back the exit status."""
     options = _parse(arguments)
     try:
-        request = parse_request(_request_data(options))
-    except (ValidationError, ValueError, OSError) as error:
+        dataset = _identify(options.data)
+        request = told(parse_request(_request_data(options, dataset)), dataset)
+    except (ValidationError, ValueError, OSError, BadDatasetError) as error:
         print(_explain(error), file=sys.stderr)
         return REFUSED
     try:
@@ -129,7 +130,19 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--synthetic", action="store_true", help="train on the stand-in instead of Fashion-MNIST"
     )
+    parser.add_argument(
+        "--data", type=Path, metavar="FILE", help="a file that `python -m fmx_ml.data pack` made"
+    )
     return parser.parse_args(arguments)
+
+
+def _identify(file: Path | None) -> OwnDataset | None:
+    """The data set of a file, by the file's name. Raises BadDatasetError."""
+    if file is None:
+        return None
+    from fmx_ml.data import own  # noqa: PLC0415 - numpy, which a refused spec needs not
+
+    return own.identify(file, file.name.partition(".")[0])
 
 
 def _positive(text: str) -> int:
@@ -139,7 +152,7 @@ def _positive(text: str) -> int:
     return number
 
 
-def _request_data(options: argparse.Namespace) -> dict[str, Any]:
+def _request_data(options: argparse.Namespace, dataset: OwnDataset | None) -> dict[str, Any]:
     """The request's JSON. Raises OSError and ValueError for a spec that can't be read."""
     spec: Any = {}
     if options.spec is not None:
@@ -148,15 +161,19 @@ def _request_data(options: argparse.Namespace) -> dict[str, Any]:
         spec = json.loads(text)
     if options.synthetic and isinstance(spec, dict):
         spec = {**spec, "dataset": "synthetic"}
+    if dataset is not None and isinstance(spec, dict):
+        spec = {**spec, "dataset": dataset.name}
     return {"kind": options.kind, "preset": options.preset, "spec": spec}
 
 
 def _sources(options: argparse.Namespace) -> DataSources:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return DataSources(dataset_dir=options.dataset_dir, cache_dir=cache / "fmx")
+    return DataSources(dataset_dir=options.dataset_dir, cache_dir=cache / "fmx", own=options.data)
 
 
 def _explain(error: Exception) -> str:
+    if isinstance(error, BadDatasetError):
+        return str(error)
     if not isinstance(error, ValidationError):
         return f"the spec can't be read: {error}"
     lines = [

@@ -1,6 +1,6 @@
 """A job's tables and figures: what its question makes of the runs, drawn and written (no torch)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from fmx_ml.errors import StoppedError
 from fmx_ml.files import MANIFEST_FILE, RESULTS_FILE, write_csv, write_json
@@ -12,7 +12,7 @@ from fmx_ml.questions import ArtifactPath, Drawing, Finished
 from fmx_ml.requests import require_question
 from fmx_ml.results import Figure, Results, RunOutcome, Table
 from fmx_ml.sinks import Sink
-from fmx_ml.specs import CommonSpec, Preset
+from fmx_ml.specs import CommonSpec, Dataset, Preset, name_of
 from fmx_ml.texts import format_markdown
 
 
@@ -41,6 +41,9 @@ def collate(
     if not outcomes:
         raise ValueError(f"{kind} has no finished run to make tables of")
     sink.phase("figures")
+    # A run that was taken from another job stands first, and may have learnt another data set.
+    learnt: Iterator[Dataset] = (outcome.training.dataset for outcome in reversed(outcomes))
+    spec = spec.told(next((one for one in learnt if name_of(one) == spec.dataset), None))
     job = Finished(preset=preset, spec=spec, outcomes=outcomes, artifact=artifact_path)
     made = require_question(kind).collate(job)
     results = Results(

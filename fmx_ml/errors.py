@@ -5,6 +5,7 @@ FmxError
 ├── DivergedError        nan_loss           a loss is no longer finite
 ├── OutOfMemoryError     out_of_memory      the device has no room for the training
 ├── DataUnavailableError data_unavailable   no verified copy of the data set can be had
+├── BadDatasetError      bad_dataset        files are no data set that can be learnt from
 ├── ExportError          export_failed      the ONNX export disagrees with torch
 └── StoppedError         stopped            the sink asked to stop; nothing went wrong
 """
@@ -44,6 +45,12 @@ class DataUnavailableError(FmxError):
     """No verified copy of the data set can be had."""
 
     code = "data_unavailable"
+
+
+class BadDatasetError(FmxError):
+    """Files are no data set that can be learnt from."""
+
+    code = "bad_dataset"
 
 
 class ExportError(FmxError):

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import Field, create_model, model_validator
 
 from fmx_ml.experiments import QUESTIONS
-from fmx_ml.questions import Question, References
+from fmx_ml.questions import MisfitError, Question, References
 from fmx_ml.specs import (
     DISTINCT,
     MAX_TAGS,
@@ -21,6 +21,7 @@ from fmx_ml.specs import (
     Frozen,
     Int,
     Name,
+    OwnDataset,
     Preset,
     Tag,
     misfit,
@@ -137,6 +138,11 @@ def parse_spec(kind: str, data: Any) -> CommonSpec:
     return require_question(kind).spec.model_validate(data)
 
 
+def told(request: JobRequest, dataset: OwnDataset | None) -> JobRequest:
+    """The request with a spec that knows the registered data set which it names."""
+    return request.model_copy(update={"spec": request.spec.told(dataset)})
+
+
 def named_runs(request: JobRequest) -> dict[str, str]:
     """Ids of finished runs of other jobs that a request names, by their places in the spec."""
     return dict(require_question(request.kind).references(request.spec))
@@ -155,8 +161,13 @@ def plan(request: JobRequest, references: References | None = None) -> tuple[Pla
         references: the trainings of the runs that it names, by id.
 
     Raises:
-        MisfitError: a named run is not there or does not fit.
+        MisfitError: a named run is not there or does not fit, or nobody has told the request what
+            the data set is that it names.
     """
+    try:
+        _ = request.spec.data
+    except LookupError as error:
+        raise MisfitError("dataset", str(error)) from error
     question = require_question(request.kind)
     return tuple(question.plan(request.spec, references or {}))
 

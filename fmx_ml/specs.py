@@ -7,20 +7,13 @@ in `fmx_ml.experiments`, requests in `fmx_ml.requests`.
 Legend of sizes: C channels, H W pixels, K classes.
 """
 
-import unicodedata
+from collections.abc import Mapping
 from itertools import pairwise
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    JsonValue,
-    Strict,
-    model_validator,
-)
-from pydantic_core import PydanticCustomError
+from pydantic import Field, PrivateAttr, Strict, model_validator
+
+from fmx_ml.values import DISTINCT, Bool, Frozen, Int, Number, Text, misfit
 
 IMAGE_SIDE = 28  # pixels; Fashion-MNIST (Xiao, Rasul, Vollgraf, 2017)
 NUM_PIXELS = IMAGE_SIDE * IMAGE_SIDE
@@ -35,12 +28,15 @@ MAX_NAME_LENGTH = 128
 MAX_TAGS = 32
 MAX_TAG_LENGTH = 64
 MAX_TIME_LIMIT_SECONDS = 30 * 24 * 3600
+MIN_CLASSES, MAX_CLASSES = 4, 62  # of a data set; each half has two at least
+MAX_DATASET_NAME = 40
 
 REPORT_CHANNELS = (6, 12, 16, 24)  # report, Appendix D
 _DENSE_SIZES: dict[int, tuple[int, ...]] = {1: (), 2: (80,), 3: (120, 84)}  # report, Appendix C
 
 Preset = Literal["report", "quick"]
-DatasetName = Literal["fashion-mnist", "synthetic"]
+BuiltIn = Literal["fashion-mnist", "synthetic"]
+BUILT_IN: Mapping[str, BuiltIn] = {name: name for name in get_args(BuiltIn)}
 Half = Literal["fm1", "fm2"]
 Device = Literal["auto", "cpu", "cuda"]
 Normalisation = Literal["report", "unit"]
@@ -49,29 +45,6 @@ Schedule = Literal["constant", "cosine"]
 """Of the learning rate: constant, or a cosine from its value to 0 over max_epochs."""
 
 
-def misfit(field: str, message: str) -> PydanticCustomError:
-    """The error of values that do not fit together; `field` is where a reader should look."""
-    return PydanticCustomError("does_not_fit", "{message}", {"field": field, "message": message})
-
-
-def _printable(text: str) -> str:
-    """The text, unless it holds control characters, NUL or lone surrogates."""
-    if any(unicodedata.category(c) in {"Cc", "Cs"} for c in text):
-        msg = "control characters and lone surrogates are not allowed"
-        raise ValueError(msg)
-    return text
-
-
-Int = Annotated[int, Strict()]
-Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
-Bool = Annotated[bool, Strict()]
-# A pattern in the schema alone: what `_printable` says of a text that fails is plainer.
-Text = Annotated[
-    str,
-    Strict(),
-    AfterValidator(_printable),
-    Field(json_schema_extra={"pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$"}),
-]
 Name = Annotated[Text, Field(min_length=1, max_length=MAX_NAME_LENGTH)]
 Tag = Annotated[Text, Field(min_length=1, max_length=MAX_TAG_LENGTH)]
 Seed = Annotated[Int, Field(ge=0, le=MAX_INT)]
@@ -83,14 +56,58 @@ RunId = Annotated[
 ]
 
 
-DISTINCT: dict[str, JsonValue] = {"uniqueItems": True}
-"""What the schema of a list says whose validator refuses a value that is given twice."""
+DatasetName = Annotated[
+    str,
+    Strict(),
+    Field(
+        pattern=r"^[a-z0-9][a-z0-9_.-]*$",
+        max_length=MAX_DATASET_NAME,
+        description="fashion-mnist, synthetic, or the name of a registered data set.",
+        examples=["fashion-mnist", "synthetic"],
+    ),
+]
 
 
-class Frozen(BaseModel):
-    """A value: unknown fields are refused, nothing changes after it was checked."""
+class OwnDataset(Frozen):
+    """A registered data set, as a training names it: equal values, equal pictures."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: DatasetName
+    sha256: Annotated[Text, Field(pattern="^[0-9a-f]{64}$", description="Of its stored file.")]
+    class_names: tuple[Name, ...] = Field(
+        min_length=MIN_CLASSES,
+        max_length=MAX_CLASSES,
+        description="The name of each class, by its index.",
+        json_schema_extra=DISTINCT,
+    )
+    first_half: tuple[Int, ...] = Field(
+        description="The classes that stand in for fm1; the others stand in for fm2.",
+        json_schema_extra=DISTINCT,
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.name in BUILT_IN:
+            raise misfit("name", f"{self.name} is built in")
+        if len(set(self.class_names)) != len(self.class_names):
+            raise misfit("class_names", "the same name is given twice")
+        chosen = set(self.first_half)
+        if len(chosen) != len(self.first_half) or not chosen <= set(range(len(self.class_names))):
+            raise misfit(
+                "first_half",
+                f"it lists some of the classes 0 to {len(self.class_names) - 1}, each once",
+            )
+        if not 2 <= len(chosen) <= len(self.class_names) - 2:  # noqa: PLR2004 - of each half
+            raise misfit("first_half", "each half has two classes at least")
+        return self
+
+
+Dataset = BuiltIn | OwnDataset
+"""What a training learns from; a spec has the name of it."""
+
+
+def name_of(dataset: Dataset) -> str:
+    """The name that a spec has for it."""
+    return dataset.name if isinstance(dataset, OwnDataset) else dataset
 
 
 class ConvLayer(Frozen):
@@ -332,6 +349,24 @@ class CommonSpec(Frozen):
     split_seed: Seed = Field(
         default=0, description="Draws the stratified split into train and validation."
     )
+    _own: OwnDataset | None = PrivateAttr(default=None)
+
+    @property
+    def data(self) -> Dataset:
+        """What `dataset` names. Raises LookupError for a registered one that nobody has told."""
+        if (built_in := BUILT_IN.get(self.dataset)) is not None:
+            return built_in
+        if self._own is None or self._own.name != self.dataset:
+            raise LookupError(f"nobody has told what the data set {self.dataset!r} is")
+        return self._own
+
+    def told(self, dataset: Dataset | None) -> Self:
+        """The same spec, which knows the data set that it names, if that is a registered one."""
+        if not isinstance(dataset, OwnDataset):
+            return self
+        spec = self.model_copy()
+        spec._own = dataset  # noqa: SLF001 - of the same class
+        return spec
 
     @model_validator(mode="after")
     def _distinct_seeds(self) -> Self:

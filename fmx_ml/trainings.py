@@ -16,7 +16,7 @@ from fmx_ml.specs import (
     Augmentation,
     AutoencoderSpec,
     CnnSpec,
-    DatasetName,
+    Dataset,
     EarlyStopping,
     Frozen,
     Half,
@@ -32,7 +32,7 @@ class _Training(Frozen):
 
     seed: int
     split_seed: int
-    dataset: DatasetName
+    dataset: Dataset
 
 
 class Transfer(Frozen):

@@ -119,8 +119,9 @@ def make_celery(settings: Settings) -> Celery:
         task_queues=[Queue(name, Exchange(""), routing_key=name) for name in QUEUES],
         task_create_missing_queues=True,
         worker_prefetch_multiplier=1,
-        worker_enable_remote_control=False,
-        worker_send_task_events=False,
+        # Celery's tools ask over Redis; the embedded broker has no broadcasts.
+        worker_enable_remote_control=bool(settings.broker_url),
+        worker_send_task_events=bool(settings.broker_url),
         worker_cancel_long_running_tasks_on_connection_loss=False,
         enable_utc=True,
         **_connection(settings),

@@ -171,13 +171,15 @@ def _begin(
     session: Session, job: Job, run: Run, worker: str, found: Sequence[StoredCheckpoint]
 ) -> Claim:
     run.attempt += 1
-    run.beat = 0
+    run.beat = run.log_end = 0
     run.epochs_done = found[0].epoch if found else 0
     run.seconds_per_epoch = None
     run.worker = worker[:MAX_WORKER]
     if job.state is State.QUEUED:
         move_job(session, job, State.RUNNING)
     move_run(session, job, run, State.RUNNING)
+    if run.attempt > 1 and run.role is Role.TRAINING:  # what was told of later epochs is void
+        note(session, job, "rewound", run, epoch=run.epochs_done)
     run.phase = "starting"
     lease = Lease(run_id=run.id, job_id=run.job_id, attempt=run.attempt)
     return Claim(lease=lease, job=job, run=run, checkpoints=tuple(found))
@@ -260,9 +262,7 @@ def record_all(db: Database, progress: Mapping[Lease, Progress]) -> dict[Lease, 
         }
         if job is None or not told:
             return {}
-        write_progress(session, list(told.values()))
-        if any(each.is_visible for _, each in told.values()):
-            job.version += 1
+        write_progress(session, job, list(told.values()))
         return {lease: run.state for lease, (run, _) in told.items()}
 
 

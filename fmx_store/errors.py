@@ -4,10 +4,13 @@ StoreError
 ├── NotFoundError          not_found
 ├── ConflictError          conflict
 │   ├── TransitionError    illegal_transition
+│   ├── AmbiguousAliasError
 │   └── IdempotencyError   idempotency_mismatch
+├── AliasNameError         bad_alias
 ├── LimitError             limit_exceeded
 ├── QuotaError             quota_exceeded
 ├── NoRoomError            disk_full
+├── UnknownDatasetError    unknown_dataset
 ├── NamedRunError
 │   ├── UnknownRunError    unknown_run
 │   └── UnfinishedRunError not_finished
@@ -17,6 +20,7 @@ StoreError
 └── StorageUnavailableError storage_unavailable (an OSError too)
 """
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -52,6 +56,14 @@ class TransitionError(ConflictError):
         super().__init__(f"{what} {identity} is {present} and can't become {wanted}")
 
 
+class AmbiguousAliasError(ConflictError):
+    """Several owners have an alias of this name, and whoever asks sees more than one."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"several owners have an alias {name!r}: name the model by its id")
+
+
 class IdempotencyError(ConflictError):
     """An idempotency key was used before, with another request."""
 
@@ -60,6 +72,19 @@ class IdempotencyError(ConflictError):
     def __init__(self, key: str) -> None:
         self.key = key
         super().__init__(f"the idempotency key {key!r} was used with another request")
+
+
+class AliasNameError(StoreError):
+    """No model can be called so."""
+
+    code = "bad_alias"
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(
+            "an alias has 1 to 64 letters, digits, dots, dashes and underscores, begins with a "
+            "letter or a digit, looks like no id, and is none of aliases, last and stats"
+        )
 
 
 class LimitError(StoreError):
@@ -115,6 +140,16 @@ class UnfinishedRunError(NamedRunError):
 
     def __init__(self, place: str, run_id: str, state: str) -> None:
         super().__init__(place, run_id, f"run {run_id} is {state} and has not succeeded")
+
+
+class UnknownDatasetError(StoreError):
+    """A spec names a data set that is not registered."""
+
+    code = "unknown_dataset"
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        self.name = name
+        super().__init__(f"there is no data set {name!r}; there are {', '.join(known)}")
 
 
 class LeaseLostError(StoreError):

@@ -19,6 +19,7 @@ from fmx_store.blobs import CHUNK_BYTES, BlobStore
 from fmx_store.database import Database
 from fmx_store.errors import BlobError
 from fmx_store.history_rules import (
+    Batch,
     Epochs,
     EventFact,
     JobFacts,
@@ -41,6 +42,7 @@ from fmx_store.tables import (
     RunNeed,
     table_of,
 )
+from fmx_store.viewers import Record
 
 JOBS_AT_ONCE = 100
 
@@ -81,7 +83,7 @@ def read_histories(db: Database) -> Iterator[JobHistory]:
 
 
 @contextmanager
-def look(db: Database) -> Generator[Connection]:
+def look(db: Record) -> Generator[Connection]:
     """A connection that sees the record as it was at one moment."""
     with db.look() as connection:
         if not db.is_sqlite:  # which always reads so
@@ -212,6 +214,8 @@ def _make_event(row: Any) -> EventFact:
         state=State(state) if state else None,
         reason=Reason(reason) if reason else None,
         paths=frozenset(row.data.get("paths", ())),
+        epochs=tuple(Batch(*each) for each in row.data.get("epochs", ())),
+        epoch=row.data.get("epoch"),
     )
 
 

@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from fmx_store.states import (
     ACTIVE,
@@ -34,7 +35,7 @@ class Rule(StrEnum):
     LOG_DIFFERS = "log_differs"  # the record is not what the log has led to
     JOB_DIFFERS = "job_differs"  # a job's state is not what its runs' states say
     WAITING = "waiting"  # a run waits for what has ended, or does not wait for what has not
-    METRICS = "metrics"  # epochs are missing, or come from another attempt
+    METRICS = "metrics"  # epochs are missing, come from another attempt, or are not those told of
     FILES = "files"  # artifacts are not those that were published
     MODEL = "model"  # a model without a finished classifier, or the other way round
     LEFTOVER = "leftover"  # what only a run that a worker holds may have
@@ -56,9 +57,21 @@ class Violation:
         return f"{where}: {self.rule}: {self.detail}"
 
 
+class Batch(NamedTuple):
+    """Epochs of the run at a position that were recorded together, and by which attempt."""
+
+    position: int
+    attempt: int
+    first: int
+    last: int
+
+
 @dataclass(frozen=True, slots=True)
 class EventFact:
-    """An event; `state` and `reason` of a move, `paths` of files that were published."""
+    """An event; `state` and `reason` of a move, `paths` of files that were published.
+
+    `epochs` were recorded; `epoch` is the one that a run goes on after.
+    """
 
     seq: int
     type: str
@@ -67,6 +80,8 @@ class EventFact:
     state: State | None = None
     reason: Reason | None = None
     paths: frozenset[str] = frozenset()
+    epochs: tuple[Batch, ...] = ()
+    epoch: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +164,7 @@ def _judge_record(history: JobHistory) -> Iterator[Finding]:
     yield from _judge_runs(history.runs)
     yield from _judge_job(job, {run.state for run in history.runs})
     yield from _judge_end_of_log(job, history)
+    yield from _judge_told_epochs(history)
     for run in history.runs:
         yield from _judge_waiting(run, {other.id: other for other in history.runs})
         yield from _judge_epochs(run)
@@ -230,6 +246,27 @@ def _judge_epochs(run: RunFacts) -> Iterator[Finding]:
         yield Rule.METRICS, run.id, f"{run.epochs_done} epochs are done, {epochs.count} are there"
     if run.state is State.SUCCEEDED and epochs.count and epochs.oldest_attempt < run.attempt:
         yield Rule.METRICS, run.id, f"attempt {epochs.oldest_attempt} has left epochs"
+
+
+def _judge_told_epochs(history: JobHistory) -> Iterator[Finding]:
+    """Each epoch is told of once, unless the run has gone back; what is told of is there.
+
+    What was recorded by a release that told nothing is not held against the log.
+    """
+    positions = {run.id: run.position for run in history.runs}
+    told: dict[int, int] = {}
+    for event in history.events:
+        for position, _, first, last in event.epochs:
+            if first != told.get(position, first - 1) + 1:
+                yield Rule.METRICS, None, f"event {event.seq} tells of epoch {first} of {position}"
+            told[position] = last
+        position = positions.get(event.run_id or "", -1)
+        if event.type == "rewound" and event.epoch is not None and position in told:
+            told[position] = min(told[position], event.epoch)
+    for run in history.runs:
+        if run.position in told and told[run.position] != run.epochs.last:
+            there = f"{told[run.position]} epochs were told of, {run.epochs.last} are there"
+            yield Rule.METRICS, run.id, there
 
 
 def _judge_rest(run: RunFacts) -> Iterator[Finding]:

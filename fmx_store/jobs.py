@@ -3,6 +3,7 @@
 What a record does not show its viewer is not found in it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from sqlalchemy import Select, func
 from sqlmodel import Session, col, delete, select
 
 from fmx_ml.requests import JobRequest
+from fmx_store.aliases import names_of_job
 from fmx_store.database import Database
 from fmx_store.errors import ConflictError, CursorError, NotFoundError
 from fmx_store.ids import is_id
@@ -68,6 +70,20 @@ def list_runs(db: Record, job_id: str) -> list[Run]:
         job = _require(db, session, job_id)
         query = select(Run).where(Run.job_id == job.id).order_by(col(Run.position))
         return list(session.exec(query))
+
+
+def list_trainings(db: Record, job_ids: Sequence[str], limit: int) -> Sequence[Run]:
+    """Trainings of those of the jobs that are shown, the newest jobs' first; `limit` at most."""
+    query = (
+        select(Run)
+        .join(Job, col(Job.id) == col(Run.job_id))
+        .where(col(Run.job_id).in_([job_id for job_id in job_ids if is_id(job_id)]))
+        .where(Run.role == Role.TRAINING, *only_seen(db, col(Job.owner)))
+        .order_by(col(Run.job_id).desc(), col(Run.position))
+        .limit(limit)
+    )
+    with db.read() as session:
+        return session.exec(query).all()
 
 
 def page_runs(db: Record, job_id: str, *, limit: int, cursor: str | None = None) -> Page[Run]:
@@ -193,12 +209,14 @@ def _count_unmet(session: Session, job: Job) -> dict[str, int]:
 def remove(db: Record, job_id: str) -> set[str]:
     """Deletes a job and all its rows but its events; answers the sha256 of the files it had.
 
-    Raises NotFoundError, ConflictError while a worker holds one of its runs.
+    Raises NotFoundError, ConflictError while a worker holds one of its runs or an alias names one
+    of its models.
     """
     with db.write() as session:
         job = _lock(db, session, job_id)
         if job.state in ACTIVE:
             raise ConflictError(f"job {job_id} is {job.state}: cancel it first")
+        _refuse_named(session, job)
         files = set(session.exec(select(Artifact.sha256).where(Artifact.job_id == job_id)))
         note(session, job, "deleted")
         of_runs = select(Checkpoint.sha256).join(Run, col(Run.id) == col(Checkpoint.run_id))
@@ -206,3 +224,12 @@ def remove(db: Record, job_id: str) -> set[str]:
         session.exec(delete(Idempotency).where(col(Idempotency.job_id) == job_id))
         session.exec(delete(Job).where(col(Job.id) == job_id))
         return files
+
+
+def _refuse_named(session: Session, job: Job) -> None:
+    """Raises ConflictError where an alias names a model of the job."""
+    names = names_of_job(session, job.id)
+    if names:
+        which = f"the alias {names[0]!r}" if len(names) == 1 else f"the aliases {', '.join(names)}"
+        detail = f"a model of job {job.id} is asked for by {which}"
+        raise ConflictError(f"{detail}: give another model that name, or delete it")

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import bindparam, select, tuple_
+from sqlalchemy import and_, bindparam, func, select, tuple_
 from sqlmodel import Session, col, delete, insert
 
 from fmx_ml.sinks import EpochMetrics
@@ -61,7 +61,38 @@ def read_histories(db: Database, run_ids: Sequence[str]) -> dict[str, list[Epoch
     return histories
 
 
+def read_last(db: Record, run_ids: Sequence[str]) -> dict[str, tuple[EpochMetrics, float]]:
+    """The last epoch of each run that has one, and the seconds that all of its epochs took."""
+    found: dict[str, tuple[EpochMetrics, float]] = {}
+    for start in range(0, len(run_ids), _AT_ONCE):
+        with db.look() as connection:
+            ids = {"ids": run_ids[start : start + _AT_ONCE]}
+            rows: Sequence[Any] = connection.execute(_LAST, ids).all()
+        for run_id, seconds, *row in rows:
+            found[run_id] = _parse(row), seconds
+    return found
+
+
+_AT_ONCE = 1000  # runs of one query
 _METRIC = table_of(Metric)
+_LENGTHS = (
+    select(
+        _METRIC.c.run_id,
+        func.max(_METRIC.c.epoch).label("epoch"),
+        func.sum(_METRIC.c.seconds).label("all_seconds"),
+    )
+    .where(_METRIC.c.run_id.in_(bindparam("ids", expanding=True)))
+    .group_by(_METRIC.c.run_id)
+    .subquery()
+)
+_LAST = select(
+    _METRIC.c.run_id,
+    _LENGTHS.c.all_seconds,
+    *(_METRIC.c[name] for name in EpochMetrics.columns()),
+).join(
+    _LENGTHS,
+    and_(_LENGTHS.c.run_id == _METRIC.c.run_id, _LENGTHS.c.epoch == _METRIC.c.epoch),
+)
 _BY_EPOCH = (
     select(_METRIC.c.run_id, *(_METRIC.c[name] for name in EpochMetrics.columns()))
     .where(_METRIC.c.run_id.in_(bindparam("ids", expanding=True)))

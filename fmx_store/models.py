@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from sqlmodel import col, select
 
+from fmx_store import aliases
 from fmx_store.errors import NotFoundError
 from fmx_store.ids import is_id
 from fmx_store.pages import Page, decode_cursor, make_page
@@ -11,12 +12,19 @@ from fmx_store.tables import Model
 from fmx_store.viewers import Record, only_seen, shows
 
 
-def require_model(db: Record, model_id: str) -> Model:
-    """The model. Raises NotFoundError."""
+def require_model(db: Record, name: str) -> Model:
+    """The model with this id, or that an alias names now.
+
+    Raises NotFoundError, AmbiguousAliasError.
+    """
     with db.read() as session:
-        model = session.get(Model, model_id) if is_id(model_id) else None
+        if is_id(name):
+            model = session.get(Model, name)
+        else:
+            alias = aliases.find(db, session, name)
+            model = session.get(Model, alias.model_id) if alias else None
     if model is None or not shows(db, model.owner):
-        raise NotFoundError("model", model_id)
+        raise NotFoundError("model", name)
     return model
 
 

@@ -11,13 +11,24 @@ from sqlmodel import SQLModel
 
 from fmx_ml.packs import pack_key
 from fmx_ml.requests import JobRequest, spec_hash
+from fmx_ml.specs import OwnDataset
 from fmx_ml.trainings import PlannedRun, training_hash
 from fmx_store.database import Ring
 from fmx_store.ids import new_id
 from fmx_store.lifecycle import queue_of
 from fmx_store.needs import reduce_needs
 from fmx_store.states import Role, State
-from fmx_store.tables import Event, Idempotency, Job, JobTag, Run, RunNeed, now, table_of
+from fmx_store.tables import (
+    Event,
+    Idempotency,
+    Job,
+    JobDataset,
+    JobTag,
+    Run,
+    RunNeed,
+    now,
+    table_of,
+)
 
 COLLATION = "collation"
 
@@ -30,6 +41,18 @@ class IdempotencyKey:
 
     key: str
     request_hash: str
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a job comes from: whose it is, and the place in a trace that its spans belong to."""
+
+    owner: str | None
+    traceparent: str | None
+
+
+NOBODY = Origin(None, None)
+"""Of jobs that are submitted where keys are off and traces too."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +81,11 @@ def draft(
     request: JobRequest,
     planned: Sequence[PlannedRun],
     idempotency: IdempotencyKey | None = None,
-    owner: str | None = None,
+    origin: Origin = NOBODY,
 ) -> NewJob:
     """The rows of a request's job, of whose runs none is taken over yet."""
     at = now()
-    job = _make_job(request, owner, at)
+    job = _make_job(request, origin, at)
     runs = {p.name: _make_run(job, request, p, i, at) for i, p in enumerate(planned)}
     collation = {
         **_base_run(job, at),
@@ -93,6 +116,7 @@ def write(
         Event: [_make_event(item) for item in new],
         Run: [run for item in new for run in (*item.runs.values(), item.collation)],
         RunNeed: [need for item in new for need in needs[item.id]],
+        JobDataset: [row for item in new if (row := _name_dataset(item)) is not None],
     }
     for model, found in rows.items():
         if found:
@@ -109,11 +133,12 @@ def _defaults(model: type[SQLModel]) -> Row:
 _JOB, _RUN = _defaults(Job), _defaults(Run)
 
 
-def _make_job(request: JobRequest, owner: str | None, at: datetime) -> Row:
+def _make_job(request: JobRequest, origin: Origin, at: datetime) -> Row:
     return {
         **_JOB,
         "id": new_id(),
-        "owner": owner,
+        "owner": origin.owner,
+        "traceparent": origin.traceparent,
         "kind": request.kind,
         "preset": request.preset,
         "name": request.name,
@@ -154,6 +179,15 @@ def _make_idempotency(item: NewJob, key: IdempotencyKey) -> Row:
 
 def _make_tag(item: NewJob, tag: str) -> Row:
     return {"job_id": item.id, "tag": tag, "owner": item.job["owner"]}
+
+
+def _name_dataset(item: NewJob) -> Row | None:
+    """What keeps a registered data set while the job is there."""
+    for planned in item.planned:
+        learnt = planned.training.dataset
+        if isinstance(learnt, OwnDataset) and learnt.name == item.request.spec.dataset:
+            return {"job_id": item.id, "name": learnt.name, "contents": learnt.sha256}
+    return None
 
 
 def _make_event(item: NewJob) -> Row:

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from sqlmodel import Session
 
 from fmx_ml.sinks import EpochMetrics
-from fmx_store import checkpoints
+from fmx_store import checkpoints, logs
 from fmx_store.checkpoints import StoredCheckpoint
+from fmx_store.lifecycle import note
+from fmx_store.logs import Logged
 from fmx_store.metrics import write_epochs
-from fmx_store.tables import Run
+from fmx_store.tables import Job, Run
 
 MAX_PHASE = 40
 
@@ -27,10 +29,11 @@ class Progress:
     phase: str | None = None
     checkpoint: StoredCheckpoint | None = None
     resumed_at: int | None = None
+    logged: Logged | None = None
 
     def __bool__(self) -> bool:
         """Whether there is anything to write."""
-        return self.is_visible or self.checkpoint is not None
+        return self.is_visible or self.checkpoint is not None or self.logged is not None
 
     @property
     def is_visible(self) -> bool:
@@ -38,16 +41,33 @@ class Progress:
         return bool(self.epochs) or self.phase is not None or self.resumed_at is not None
 
 
-def write_progress(session: Session, told: Sequence[tuple[Run, Progress]]) -> None:
-    """Writes what locked runs have reported, and renews their leases."""
+def write_progress(session: Session, job: Job, told: Sequence[tuple[Run, Progress]]) -> None:
+    """Writes what locked runs have reported, and renews their leases; notes what is to be seen."""
+    version = job.version
     for run, each in told:
         if each.resumed_at is not None:
             checkpoints.rewind(session, run, each.resumed_at)
+            note(session, job, "rewound", run, epoch=each.resumed_at)
     epochs = {run.id: each.epochs for run, each in told if each.epochs}
     if epochs:
         write_epochs(session, {run.id: run.attempt for run, _ in told}, epochs)
+        _note_epochs(session, job, told)
+    logs.append(session, [(run, each.logged) for run, each in told if each.logged])
     for run, each in told:
         _write(session, run, each)
+    if job.version == version and any(each.is_visible for _, each in told):
+        job.version += 1
+
+
+def _note_epochs(session: Session, job: Job, told: Sequence[tuple[Run, Progress]]) -> None:
+    """Notes the epochs that are new, in one event; those written once more were noted before."""
+    new = [
+        (run.position, run.attempt, run.epochs_done + 1, last)
+        for run, each in told
+        if (last := max((metrics.epoch for metrics in each.epochs), default=0)) > run.epochs_done
+    ]
+    if new:
+        note(session, job, "epochs", epochs=new)
 
 
 def _write(session: Session, run: Run, progress: Progress) -> None:

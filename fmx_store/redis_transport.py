@@ -19,6 +19,13 @@ class _Channel(redis.Channel):
             _log.warning("a message that is no JSON was dropped: %s", error)
             raise Empty from error
 
+    def _receive_one(self, c: Any) -> Any:
+        try:
+            return super()._receive_one(c)
+        except NOT_JSON as error:
+            _log.warning("a broadcast that is no JSON was dropped: %s", error)
+            raise Empty from error
+
 
 class Transport(CheckedDelivery, redis.Transport):
     """The transport of redis:// and rediss://."""

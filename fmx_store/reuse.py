@@ -13,7 +13,7 @@ from sqlmodel import Session, col, select
 from fmx_ml.trainings import Training, parse_training
 from fmx_store.errors import UnfinishedRunError, UnknownRunError
 from fmx_store.ids import is_id
-from fmx_store.lifecycle import move_job, put_run
+from fmx_store.lifecycle import move_job, note, put_run
 from fmx_store.states import Role, State
 from fmx_store.tables import Artifact, Job, Metric, Model, Run
 from fmx_store.viewers import Record, only_seen
@@ -87,10 +87,13 @@ def take_over(session: Session, job: Job, sources: Sequence[Source]) -> None:
         run.epochs_done = run.epochs_total = source.epochs_done
         run.seconds_per_epoch = source.seconds_per_epoch
         put_run(session, job, run, State.RUNNING)
+        if run.epochs_done:
+            epochs = [(run.position, run.attempt, 1, run.epochs_done)]
+            note(session, job, "epochs", epochs=epochs)
         put_run(session, job, run, State.SUCCEEDED)
     for run, source in sources:
         _copy_metrics(session, run, source)
-    _copy_artifacts(session, sources)
+    _copy_artifacts(session, job, sources)
     _copy_models(session, job, sources)
 
 
@@ -103,16 +106,20 @@ def _copy_metrics(session: Session, run: Run, source: Run) -> None:
     session.exec(insert(Metric).from_select(names, rows))
 
 
-def _copy_artifacts(session: Session, sources: Sequence[Source]) -> None:
+def _copy_artifacts(session: Session, job: Job, sources: Sequence[Source]) -> None:
     ids = {source.id for _, source in sources}
     found = defaultdict[str, list[Artifact]](list)
     for artifact in session.exec(select(Artifact).where(col(Artifact.run_id).in_(ids))):
         found[artifact.run_id].append(artifact)
     for run, source in sources:
+        paths: list[str] = []
         for artifact in found[source.id]:
             path = f"{run.name}/{artifact.path.removeprefix(source.name + '/')}"
             mine = {"job_id": run.job_id, "run_id": run.id, "path": path}
             session.add(Artifact.model_validate({**artifact.model_dump(), **mine}))
+            paths.append(path)
+        if paths:
+            note(session, job, "artifacts", run, paths=paths)
 
 
 def _copy_models(session: Session, job: Job, sources: Sequence[Source]) -> None:

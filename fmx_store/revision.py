@@ -5,13 +5,17 @@ from sqlalchemy import Connection, inspect, text
 from fmx_store.database import Database
 
 VERSION_TABLE = "fmx_alembic_version"
-EXPECTED_REVISION = "2026_11_26_checkpoints"
+EXPECTED_REVISION = "2026_11_27_datasets"
 EARLIER_REVISIONS = frozenset(
     {
         "2026_11_23_first_record",
         "2026_11_26_pack_keys",
         "2026_11_26_keys",
         "2026_11_26_event_log",
+        "2026_11_26_checkpoints",
+        "2026_11_27_model_aliases",
+        "2026_11_27_job_traces",
+        "2026_11_27_live",
     }
 )
 

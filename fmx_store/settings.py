@@ -26,8 +26,15 @@ from fmx_ml.specs import (
 MEBIBYTE = 1024 * 1024
 
 _BROKERS = {"redis", "rediss", "redis+socket"}
-# The client's server and key, the revision that a manifest names, what tests may not go without.
-_READ_ELSEWHERE = {"FMX_URL", "FMX_API_KEY", "FMX_REVISION", "FMX_REQUIRE_SERVICES"}
+# The client's server and key, the revision that a manifest names, what tests may not go without,
+# and where they leave pictures of pages.
+READ_ELSEWHERE = {
+    "FMX_URL",
+    "FMX_API_KEY",
+    "FMX_REVISION",
+    "FMX_REQUIRE_SERVICES",
+    "FMX_SCREENSHOTS",
+}
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 _POSTGRES = re.compile(r"^postgres(ql)?://")
 
@@ -65,6 +72,7 @@ class Settings(BaseSettings):
         default=False,
         description="Let whoever reaches the server do everything: keys off on any address.",
     )
+    open_metrics: bool = Field(default=False, description="May /metrics be read without a key?")
     port: int = Field(default=8000, ge=0, le=65_535, description="Port; 0 takes a free one.")
     data_dir: Path = Field(
         default=Path(".fmx"), description="Database, broker, artifacts and cache of one machine."
@@ -100,6 +108,9 @@ class Settings(BaseSettings):
         default=10.0, gt=0, description="Silence after which the download is given up."
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="json: one object a line."
+    )
 
     worker_device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="What this worker trains on; auto: a GPU where there is one."
@@ -147,6 +158,10 @@ class Settings(BaseSettings):
     max_crashes: int = Field(default=3, ge=1, description="Crashes after which a run has failed.")
     event_days: int = Field(
         default=30, ge=0, description="Days that the events of a deleted job are kept."
+    )
+
+    log_bytes: int = Field(
+        default=64 * 1024, ge=4096, description="Of the end of a run's log that stay readable."
     )
 
     max_connections: int = Field(default=2000, ge=1, description="Open at a time.")
@@ -200,6 +215,11 @@ class Settings(BaseSettings):
     )
     max_page: int = Field(default=200, ge=1, description="Items of a list page.")
     max_wait_seconds: int = Field(default=60, ge=0, description="Of a long poll.")
+    max_streams: int = Field(default=500, ge=0, description="Of events and logs, at a time.")
+    max_stream_seconds: int = Field(default=3600, ge=1, description="Then one ends, to be resumed.")
+    max_streams_per_owner: int = Field(
+        default=100, ge=0, description="Likewise, by a key's owner, or an address without keys."
+    )
     max_picture_bytes: int = Field(default=10 * MEBIBYTE, ge=1)
     max_picture_pixels: int = Field(default=24_000_000, ge=1)
     max_pictures: int = Field(default=64, ge=1, description="Of one prediction request.")
@@ -377,7 +397,7 @@ def _is_address(text: str) -> bool:
 
 def find_unknown(environment: Mapping[str, str]) -> list[str]:
     """Variables with our prefix that set nothing, such as misspelled ones."""
-    known = {f"FMX_{name.upper()}" for name in Settings.model_fields} | _READ_ELSEWHERE
+    known = {f"FMX_{name.upper()}" for name in Settings.model_fields} | READ_ELSEWHERE
     return sorted(n for n in environment if n.upper().startswith("FMX_") and n.upper() not in known)
 
 

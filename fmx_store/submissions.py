@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlmodel import Session, col, select, tuple_
 
-from fmx_ml.requests import JobRequest, count_fewest, named_runs, plan
+from fmx_ml.requests import JobRequest, count_fewest, named_runs, plan, told
 from fmx_ml.trainings import PlannedRun
-from fmx_store import new_jobs, reuse
+from fmx_store import datasets, new_jobs, reuse
 from fmx_store.database import OUTAGES, Database
 from fmx_store.errors import IdempotencyError, LimitError, UnknownRunError
-from fmx_store.new_jobs import IdempotencyKey, NewJob
+from fmx_store.new_jobs import IdempotencyKey, NewJob, Origin
 from fmx_store.quotas import Quotas
 from fmx_store.tables import Idempotency, Job, Run
 from fmx_store.viewers import EVERYONE, Record, View, Viewer
@@ -30,11 +30,15 @@ TRIES = 5
 
 @dataclass(frozen=True)
 class Submission:
-    """What is asked for, and by whom; with the same key of an owner it is recorded once."""
+    """What is asked for, and by whom; with the same key of an owner it is recorded once.
+
+    `traceparent` is the place in a trace that the job's spans belong to, if it is traced.
+    """
 
     request: JobRequest
     idempotency: IdempotencyKey | None = None
     viewer: Viewer = EVERYONE
+    traceparent: str | None = None
 
     @property
     def slot(self) -> tuple[str, str]:
@@ -53,10 +57,12 @@ class Recorded:
 def plan_runs(record: Record, request: JobRequest, max_runs: int) -> tuple[PlannedRun, ...]:
     """The runs that a request needs, by the runs of other jobs that it names as they are now.
 
-    Raises LimitError, UnknownRunError, UnfinishedRunError, fmx_ml.questions.MisfitError.
+    Raises LimitError, UnknownDatasetError, UnknownRunError, UnfinishedRunError,
+    fmx_ml.questions.MisfitError.
     """
     if (fewest := count_fewest(request)) > max_runs:
         raise LimitError("runs", fewest, max_runs)
+    request = told(request, datasets.resolve(record, request.spec.dataset))
     planned = plan(request, reuse.resolve(record, named_runs(request)))
     if len(planned) > max_runs:
         raise LimitError("runs", len(planned), max_runs)
@@ -77,7 +83,7 @@ def record(
             return _record(db, submission, max_runs, quotas)
         except IntegrityError:
             # Another server has just recorded the same key: answer as it did. Or a file of a run
-            # that is reused has just been collected: look for another.
+            # that is reused has just been collected, or a data set removed: look for another.
             continue
     return _record(db, submission, max_runs, quotas)
 
@@ -101,8 +107,8 @@ def _record(db: Database, submission: Submission, max_runs: int, quotas: Quotas 
 
 def _draft(db: Database, submission: Submission, max_runs: int) -> NewJob:
     planned = plan_runs(View(db, submission.viewer), submission.request, max_runs)
-    owner = submission.viewer.owner
-    return new_jobs.draft(submission.request, planned, submission.idempotency, owner)
+    origin = Origin(submission.viewer.owner, submission.traceparent)
+    return new_jobs.draft(submission.request, planned, submission.idempotency, origin)
 
 
 def record_all(

@@ -7,57 +7,23 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
-    JSON,
     BigInteger,
-    DateTime,
-    Dialect,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
-    String,
     Table,
-    TypeDecorator,
+    Text,
+    UniqueConstraint,
     text,
 )
 from sqlmodel import Field, SQLModel, col
 
+from fmx_store.columns import Counter, Json, UtcDateTime, Word
 from fmx_store.ids import ID_LENGTH, new_id
 from fmx_store.states import Reason, Role, State
 
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """Aware datetimes in UTC, on databases that forget the zone too."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        return None if value is None else value.astimezone(UTC)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-class Word(TypeDecorator[str]):
-    """A member of a StrEnum, kept as its text."""
-
-    impl = String(20)
-    cache_ok = True
-
-    def __init__(self, kind: type[State | Reason | Role]) -> None:
-        """Kind is the enumeration that comes back out."""
-        super().__init__()
-        self.kind = kind
-
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
-        return None if value is None else str(value)
-
-    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
-        return None if value is None else self.kind(value)
-
-
 MAX_OWNER_LENGTH = 64
+MAX_ALIAS_LENGTH = 64
 
 # Every constraint has a name that a migration can call it by.
 SQLModel.metadata.naming_convention = {
@@ -79,10 +45,6 @@ def table_of(model: type[SQLModel]) -> Table:
     return SQLModel.metadata.tables[str(model.__tablename__)]
 
 
-# As text on both databases: what comes out is what went in, the order and each number's digits too.
-_Json = JSON(none_as_null=True)
-
-
 def _index_of_owners(name: str, *columns: str) -> Index:
     """An index for what one owner sees. Where keys are off there are no owners, and it is empty."""
     owned = text("owner IS NOT NULL")
@@ -92,7 +54,8 @@ def _index_of_owners(name: str, *columns: str) -> Index:
 class Job(SQLModel, table=True):
     """One submitted spec. `version` rises with every change a reader can see.
 
-    Its owner is that of the API key it came with, None where keys are off.
+    Its owner is that of the API key it came with, None where keys are off. Its traceparent is the
+    W3C name of the span that submitted it, None where that was not traced.
     """
 
     __table_args__ = (
@@ -111,17 +74,18 @@ class Job(SQLModel, table=True):
     name: str | None = Field(default=None, max_length=128)
     priority: int
     time_limit_seconds: int | None = None
-    spec: dict[str, Any] = Field(sa_type=_Json)
+    spec: dict[str, Any] = Field(sa_type=Json)
     spec_hash: str = Field(max_length=64)
     state: State = Field(default=State.QUEUED, sa_type=Word(State))
     reason: Reason | None = Field(default=None, sa_type=Word(Reason))
-    error: dict[str, Any] | None = Field(default=None, sa_type=_Json)
-    results: dict[str, Any] | None = Field(default=None, sa_type=_Json)
+    error: dict[str, Any] | None = Field(default=None, sa_type=Json)
+    results: dict[str, Any] | None = Field(default=None, sa_type=Json)
     version: int = 1
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     started_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     finished_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     owner: str | None = Field(default=None, max_length=MAX_OWNER_LENGTH)
+    traceparent: str | None = Field(default=None, max_length=55)
 
 
 class JobTag(SQLModel, table=True):
@@ -146,7 +110,8 @@ class Run(SQLModel, table=True):
     """One training of a job, or the job's collation.
 
     `attempt` is the fencing token: it rises with every claim, and whoever writes must show it.
-    `beat` rises with every heartbeat. `waiting_for` counts the needed runs that have not ended yet.
+    `beat` rises with every heartbeat; `log_end` is how much of the attempt's log has been written.
+    `waiting_for` counts the needed runs that have not ended yet.
     Due runs of a job that have the same `pack_key` may be claimed and trained together.
     """
 
@@ -164,12 +129,12 @@ class Run(SQLModel, table=True):
     role: Role = Field(sa_type=Word(Role))
     device: str = Field(max_length=10)
     priority: int
-    training: dict[str, Any] | None = Field(default=None, sa_type=_Json)
+    training: dict[str, Any] | None = Field(default=None, sa_type=Json)
     training_hash: str | None = Field(default=None, max_length=64)
     reused_from: str | None = Field(default=None, max_length=ID_LENGTH)
     state: State = Field(default=State.QUEUED, sa_type=Word(State))
     reason: Reason | None = Field(default=None, sa_type=Word(Reason))
-    error: dict[str, Any] | None = Field(default=None, sa_type=_Json)
+    error: dict[str, Any] | None = Field(default=None, sa_type=Json)
     waiting_for: int = 0
     attempt: int = 0
     beat: int = 0
@@ -179,12 +144,13 @@ class Run(SQLModel, table=True):
     epochs_done: int = 0
     epochs_total: int = 0
     seconds_per_epoch: float | None = None
-    summary: dict[str, Any] | None = Field(default=None, sa_type=_Json)
+    summary: dict[str, Any] | None = Field(default=None, sa_type=Json)
     rung_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     started_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     finished_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     pack_key: str | None = Field(default=None, max_length=64)
+    log_end: int = Field(default=0, sa_type=BigInteger, sa_column_kwargs={"server_default": "0"})
 
 
 # In the order of claims; the device last, so that runs of another one are passed over within it.
@@ -197,6 +163,42 @@ Index(
     col(Run.position),
     col(Run.device),
 )
+
+
+class Dataset(SQLModel, table=True):
+    """A registered data set; `about` is what fmx_ml.data.packing says of its contents."""
+
+    __table_args__ = (
+        UniqueConstraint("name", "sha256"),  # what a job names: this name for these contents
+        Index("ix_dataset_sha256", "sha256"),
+    )
+
+    name: str = Field(primary_key=True, max_length=40)
+    sha256: str = Field(sa_column_args=(ForeignKey("blob.sha256"),), max_length=64)
+    size_bytes: int = Field(sa_type=BigInteger)
+    about: dict[str, Any] = Field(sa_type=Json)
+    created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+
+
+class JobDataset(SQLModel, table=True):
+    """The registered data set that a job learns from, which can't be removed meanwhile.
+
+    `contents` is the sha256 that its name stood for when the job came.
+    """
+
+    __tablename__ = "job_dataset"  # pyright: ignore[reportAssignmentType] - a name, as documented
+    __table_args__ = (
+        ForeignKeyConstraint(["name", "contents"], ["dataset.name", "dataset.sha256"]),
+        Index("ix_job_dataset_name", "name"),
+    )
+
+    job_id: str = Field(
+        sa_column_args=(ForeignKey("job.id", ondelete="CASCADE"),),
+        primary_key=True,
+        max_length=ID_LENGTH,
+    )
+    name: str = Field(max_length=40)
+    contents: str = Field(max_length=64)
 
 
 class RunNeed(SQLModel, table=True):
@@ -232,6 +234,32 @@ class Metric(SQLModel, table=True):
     val_loss: float | None = None
     val_accuracy: float | None = None
     seconds: float
+
+
+class LogPart(SQLModel, table=True):
+    """Lines of a run's log, from byte `start` of what its attempt has logged.
+
+    Ids of a job rise in the order in which its log is read: they are given under its lock.
+    """
+
+    __tablename__ = "log_part"  # pyright: ignore[reportAssignmentType] - a name, as documented
+    __table_args__ = (
+        Index("ix_log_part_job", "job_id", "id"),
+        Index("ix_log_part_run", "run_id", "id"),
+    )
+
+    id: int | None = Field(default=None, primary_key=True, sa_type=Counter)
+    job_id: str = Field(
+        sa_column_args=(ForeignKey("job.id", ondelete="CASCADE"),), max_length=ID_LENGTH
+    )
+    run_id: str = Field(
+        sa_column_args=(ForeignKey("run.id", ondelete="CASCADE"),), max_length=ID_LENGTH
+    )
+    attempt: int
+    start: int = Field(sa_type=BigInteger)
+    num_bytes: int
+    text: str = Field(sa_type=Text)
+    at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
 
 
 class Blob(SQLModel, table=True):
@@ -320,7 +348,25 @@ class Model(SQLModel, table=True):
     owner: str | None = Field(default=None, max_length=MAX_OWNER_LENGTH)
 
 
+class ModelAlias(SQLModel, table=True):
+    """A name for a model, of the model's owner, that can be moved to another model.
+
+    The owner is empty where keys are off, since a part of a primary key can't be null. A model
+    does not go while an alias names it: the reference has no cascade.
+    """
+
+    __tablename__ = "model_alias"  # pyright: ignore[reportAssignmentType] - a name, as documented
+    __table_args__ = (Index("ix_model_alias_model", "model_id"),)
+
+    name: str = Field(primary_key=True, max_length=MAX_ALIAS_LENGTH)
+    owner: str = Field(default="", primary_key=True, max_length=MAX_OWNER_LENGTH)
+    model_id: str = Field(sa_column_args=(ForeignKey("model.id"),), max_length=ID_LENGTH)
+    updated_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+
+
 _IS_DELETION = text("type = 'deleted'")
+# What makes void what was told of a run before: it goes back, or has ended once more.
+IS_UNDOING = text("type IN ('rewound', 'artifacts')")
 
 
 class Event(SQLModel, table=True):
@@ -331,6 +377,13 @@ class Event(SQLModel, table=True):
 
     __table_args__ = (
         Index("ix_event_deleted", "at", sqlite_where=_IS_DELETION, postgresql_where=_IS_DELETION),
+        Index(
+            "ix_event_undoing",
+            "job_id",
+            "seq",
+            sqlite_where=IS_UNDOING,
+            postgresql_where=IS_UNDOING,
+        ),
     )
 
     job_id: str = Field(primary_key=True, max_length=ID_LENGTH)
@@ -338,7 +391,7 @@ class Event(SQLModel, table=True):
     type: str = Field(max_length=40)
     run_id: str | None = Field(default=None, max_length=ID_LENGTH)
     attempt: int | None = None
-    data: dict[str, Any] = Field(sa_type=_Json)
+    data: dict[str, Any] = Field(sa_type=Json)
     at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
 
 
@@ -371,7 +424,7 @@ class ApiKey(SQLModel, table=True):
     hash: str = Field(unique=True, max_length=64)
     name: str = Field(default="", max_length=128)
     owner: str = Field(max_length=MAX_OWNER_LENGTH)
-    scopes: list[str] = Field(sa_type=_Json)
+    scopes: list[str] = Field(sa_type=Json)
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     last_used_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     expires_at: datetime | None = Field(default=None, sa_type=UtcDateTime)

@@ -6,8 +6,8 @@ from alembic import context
 from alembic.autogenerate.api import AutogenContext
 from sqlmodel import AutoString, SQLModel
 
+from fmx_store.columns import UtcDateTime, Word
 from fmx_store.revision import VERSION_TABLE
-from fmx_store.tables import UtcDateTime, Word
 
 
 def render_item(kind: str, item: Any, _context: AutogenContext) -> str | Literal[False]:

@@ -47,3 +47,12 @@ fi
 say "Installing fmx[$extras] with pinned dependencies (torch is large: the first time takes minutes)"
 .venv/bin/python -m pip install --disable-pip-version-check --quiet \
     --constraint constraints.txt --editable ".[$extras]"
+
+# The generator that the tests make a client with. It asks for an older typer than ours, and does
+# without for what they use of it.
+case ",$extras," in
+*,dev,*)
+    .venv/bin/python -m pip install --disable-pip-version-check --quiet --no-deps \
+        --constraint constraints.txt openapi-python-client
+    ;;
+esac

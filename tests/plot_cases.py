@@ -45,8 +45,8 @@ def labels(axes: Axes, side: str) -> list[str]:
     return [text.get_text() for text in _tick_labels(axes, side)]
 
 
-def assert_readable(figure: Figure) -> None:
-    """Every text lies inside the figure; no two of them overlap; none is too small to print."""
+def assert_readable(figure: Figure, smallest: float = 7) -> None:
+    """Every text lies inside the figure; no two overlap; none is smaller in print, in points."""
     found = settle(figure)
     boxes = [text.get_window_extent() for text in found]
     width, height = figure.bbox.width, figure.bbox.height
@@ -55,7 +55,7 @@ def assert_readable(figure: Figure) -> None:
         inside = box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height
         assert inside, f"{text.get_text()!r} is cut off"
         points = FontProperties(size=text.get_fontsize()).get_size_in_points()
-        assert points * printed >= 7, f"{text.get_text()!r} is too small"
+        assert points * printed >= smallest, f"{text.get_text()!r} is too small"
     for (one, box), (other, other_box) in combinations(zip(found, boxes, strict=True), 2):
         overlap = Bbox.intersection(box, other_box)
         if overlap is not None and overlap.width > 1 and overlap.height > 1:

@@ -23,7 +23,7 @@ def main() -> None:
             f"--loglevel={settings.log_level}",
             "--without-gossip",
             "--without-mingle",
-            "--without-heartbeat",
+            *([] if settings.broker_url else ["--without-heartbeat"]),
         ]
     )
 

@@ -3,6 +3,7 @@
 Neither the main process nor the pool's ever import torch: trainings run in processes of their own.
 """
 
+import logging.config
 from contextlib import suppress
 from typing import Any, Final
 
@@ -10,6 +11,7 @@ from billiard.util import set_pdeathsig
 from celery import signals
 
 from fmx_store.broker import make_celery
+from fmx_store.log_format import log_config
 from fmx_store.settings import get_settings
 from worker import tasks
 from worker.context import Context, PerProcess, open_context
@@ -41,6 +43,13 @@ contexts = PerProcess(_open)
 tasks.register(app, contexts, _stop_flag, _slots)
 _upkeep = Upkeep(app, _open, _stop_flag, _slots)
 app.steps["worker"].add(make_step(_upkeep))  # pyright: ignore[reportOptionalSubscript] - a dict
+
+
+@signals.setup_logging.connect
+def _set_up_logs(loglevel: int | None, logfile: str | None, **_details: Any) -> None:
+    """In place of Celery's own: the lines of server and worker look alike."""
+    level = loglevel or settings.log_level
+    logging.config.dictConfig(log_config(level, settings.log_format, logfile))
 
 
 @signals.worker_init.connect

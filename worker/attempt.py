@@ -8,9 +8,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from fmx_store import artifacts, claims
-from fmx_store.claims import Claim, Failure, StagedFile, Success
+from fmx_store.claims import Claim, Failure, Lease, StagedFile, Success
 from fmx_store.database import OUTAGES
 from fmx_store.errors import BlobError, LeaseLostError, StorageUnavailableError
+from fmx_store.log_format import Ids, about
 from fmx_store.states import Reason, Role, State
 from worker.context import Context
 from worker.endings import (
@@ -37,11 +38,17 @@ from worker.messages import (
 from worker.patience import StoragePatience, within
 from worker.recorder import Recorder, first_line, outlast
 from worker.scratch import scratch_of
+from worker.spans import begin_span
 
 MODEL_FILE = "model.onnx"
 CANCEL_SECONDS = 1.5  # that the log of a cancelled run may take to store
 
 _log = logging.getLogger(__name__)
+
+
+def ids_of(lease: Lease) -> Ids:
+    """What is logged under a lease concerns these."""
+    return {"job": lease.job_id, "run": lease.run_id, "attempt": lease.attempt}
 
 
 class Attempt:
@@ -65,10 +72,12 @@ class Attempt:
         for stored in claim.checkpoints:
             keeper.note(claim.lease, stored)
         self.claim, self.lease = claim, claim.lease
+        self.span = begin_span(context, claim)
         self.scratch = scratch_of(context.settings.scratch_dir, claim.lease)
         self.output: Path | None = None  # what its pack's process prints, where that is no log
         self._names: dict[str, None] = {}  # of complete artifacts, in the order they came
         self.last: Last | None = None
+        self._failure: str | None = None  # how it failed, if it has, for its trace
         self.is_over = False  # its end is written, or can't be
         self._is_lost = False
         self.label = f"run {claim.run.id} ({claim.run.name}), attempt {claim.lease.attempt}"
@@ -80,6 +89,11 @@ class Attempt:
             return self._is_lost
         return self.lease in self._recorder.lost
 
+    def begin(self) -> None:
+        """Says that it begins."""
+        with about(**ids_of(self.lease)):
+            _log.info("%s: begins", self.label)
+
     def take(self, message: Message) -> None:
         """What the trainer says; after its last message, nothing."""
         if self.last is not None or self.is_over:
@@ -87,12 +101,15 @@ class Attempt:
         match message:
             case Phase():
                 self._recorder.set_phase(self.lease, message.name)
+                self.span.event("phase", message)
             case Epoch():
                 self._recorder.add_epoch(self.lease, message.metrics)
+                self.span.event("epoch", message.metrics)
             case ArtifactReady():
                 self._names[message.name] = None
             case Resumed():
                 self._resume(message.epoch)
+                self.span.event("resumed", message)
             case CheckpointReady():
                 path = self.scratch.checkpoints / message.name
                 self._keeper.add(self.lease, message.epoch, path)
@@ -146,10 +163,21 @@ class Attempt:
     def lose(self) -> None:
         """Ends it without a word: the lease is lost."""
         self._is_lost = self.is_over = True
+        self.span.end("its lease is lost")
         _log.warning("%s: its lease is lost", self.label)
 
     def end(self, ending: Ending) -> None:
         """Writes the ending, as long as the lease is held and the database does not stay away."""
+        with about(**ids_of(self.lease)):
+            self._try_to_write(ending)
+        self.is_over = True
+        self.span.end(self._failure)
+        self._recorder.release(self.lease)
+        self._keeper.forget(self.lease)
+        self._keeper.collect(self.lease)
+        self.scratch.clear()
+
+    def _try_to_write(self, ending: Ending) -> None:
         try:
             self._write(ending)
         except LeaseLostError:
@@ -159,11 +187,6 @@ class Attempt:
             _log.warning(
                 "%s: given up, the database is away, its lease runs out: %s", self.label, said
             )
-        self.is_over = True
-        self._recorder.release(self.lease)
-        self._keeper.forget(self.lease)
-        self._keeper.collect(self.lease)
-        self.scratch.clear()
 
     def _write(self, ending: Ending) -> None:
         try:
@@ -180,12 +203,27 @@ class Attempt:
         if self._recorder.has_checkpoint(self.lease):
             self._recorder.flush(self.lease, lambda: time.monotonic() > deadline)
 
+    def _complete_log(self) -> None:
+        """Adds what its pack's process has printed, where that is no log."""
+        if self.output is not None:
+            try:
+                self.scratch.add_to_log(self.output)
+            except OSError as error:
+                _log.warning("%s: its log is not complete: %s", self.label, error)
+
+    def _flush(self, ending: Ending) -> bool:
+        """Waits until all is written; only a moment for a run that another attempt takes up."""
+        if isinstance(ending, Done | Failure):
+            return self._recorder.flush(self.lease, self._has_given_up)
+        deadline = self._keeper.settle(self.lease)
+        self._recorder.flush(self.lease, lambda: time.monotonic() > deadline)
+        return True
+
     def _write_whole(self, ending: Ending) -> None:
+        self._complete_log()
         if can_be_resumed(ending):
             self._keep_checkpoint()
-        if isinstance(ending, Done | Failure) and not self._recorder.flush(
-            self.lease, self._has_given_up
-        ):
+        if not self._flush(ending):
             _log.warning("%s: not all of it is written; its lease will run out", self.label)
             return
         db, lease = self._context.db, self.lease
@@ -196,16 +234,20 @@ class Attempt:
                 self._finish(replace(ending, files=self._stage_log()))
             case Crash(message):
                 _log.warning("%s: %s", self.label, message)
+                self._failure = message
                 limit = self._context.settings.max_crashes
                 self._settle(lambda: claims.report_crash(db, lease, message, limit))
             case HandBack():
                 self._settle(lambda: claims.hand_back(db, lease))
 
     def _finish(self, outcome: Success | Failure) -> None:
+        self._failure = outcome.code if isinstance(outcome, Failure) else None
         self._settle(lambda: claims.finish(self._context.db, self.lease, outcome))
 
     def _settle(self, write: Callable[[], State]) -> None:
-        _log.info("%s: is %s", self.label, outlast(write, self._has_given_up))
+        state = outlast(write, self._has_given_up)
+        self.span.set({"fmx.state": state.value})
+        _log.info("%s: is %s", self.label, state)
 
     def _publish(self, done: Done) -> None:
         try:
@@ -243,8 +285,6 @@ class Attempt:
     def _log_file(self) -> dict[str, Path]:
         if not self.scratch.log.exists():
             return {}
-        if self.output is not None:
-            self.scratch.add_to_log(self.output)
         self.scratch.trim_log()
         name = "log.txt" if self.claim.run.role is Role.TRAINING else "log-collation.txt"
         return {self._publish_as(name): self.scratch.log}

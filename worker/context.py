@@ -4,7 +4,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from celery import Celery
 
@@ -12,6 +12,7 @@ from fmx_store.blobs import BlobStore, open_store
 from fmx_store.broker import Doorbell
 from fmx_store.database import Database
 from fmx_store.settings import Settings
+from fmx_store.tracing import Traces, open_traces
 from worker.devices import Hardware
 from worker.shared import StopFlag
 from worker.trainers import Trainers
@@ -27,6 +28,7 @@ class Context:
         is_stopping: whether the worker ends.
         trainers: the processes that do its orders.
         in_pool: whether this is a process of the pool, not the worker's main one.
+        traces: what is told of runs to whoever traces them.
     """
 
     settings: Settings
@@ -38,12 +40,14 @@ class Context:
     is_stopping: Callable[[], bool]
     trainers: Trainers
     in_pool: bool = False
+    traces: Traces = field(default_factory=Traces)
 
     def close(self) -> None:
         """Ends the trainer, publishes what is still to be announced, closes the connections."""
         self.trainers.close()
         self.doorbell.close()
         self.db.close()
+        self.traces.close()
 
 
 def open_context(
@@ -63,6 +67,7 @@ def open_context(
         # The main process works only while the broker is away, in threads that end.
         trainers=Trainers(settings, keeps=in_pool),
         in_pool=in_pool,
+        traces=open_traces("fmx-worker"),
     )
 
 

@@ -16,6 +16,7 @@ from fmx_store.checkpoints import StoredCheckpoint
 from fmx_store.claims import Lease
 from fmx_store.database import OUTAGES
 from fmx_store.errors import BlobError, LeaseLostError
+from fmx_store.log_format import make_thread
 from worker.context import Context
 from worker.recorder import Recorder, first_line
 
@@ -52,7 +53,7 @@ class Keeper:
             self._waiting[lease] = _File(epoch, path)
             self._changed.notify_all()
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
+                self._thread = make_thread(self._run, "keeper")
                 self._thread.start()
 
     def note(self, lease: Lease, stored: StoredCheckpoint) -> None:

@@ -11,7 +11,7 @@ from fmx_ml.data.sources import DataSources
 from fmx_ml.packs import pack_limit
 from fmx_ml.results import NeededRun, RunOutcome
 from fmx_ml.sinks import SavedCheckpoint
-from fmx_ml.specs import Device
+from fmx_ml.specs import Device, OwnDataset
 from fmx_ml.trainings import parse_training
 from fmx_store import jobs
 from fmx_store.artifacts import artifacts_of_runs
@@ -42,12 +42,23 @@ def make_order(context: Context, pack: Sequence[tuple[Claim, Scratch]]) -> Order
         device=_device(context, claim.run),
         num_threads=num_threads(settings),
         engine=settings.worker_engine,
-        sources=DataSources(
-            dataset_dir=settings.dataset_dir,
-            cache_dir=settings.cache_dir,
-            download=settings.dataset_download,
-            timeout_seconds=settings.dataset_timeout_seconds,
-        ),
+        sources=_sources(context, claim, scratch),
+    )
+
+
+def _sources(context: Context, claim: Claim, scratch: Scratch) -> DataSources:
+    """Where the pictures are; a pack learns from one data set, whose file comes from the store."""
+    settings = context.settings
+    learnt = parse_training(claim.run.training).dataset
+    own = None
+    if isinstance(learnt, OwnDataset):
+        own = _localise(context, learnt.sha256, scratch.inputs / "dataset.safetensors")
+    return DataSources(
+        dataset_dir=settings.dataset_dir,
+        cache_dir=settings.cache_dir,
+        download=settings.dataset_download,
+        timeout_seconds=settings.dataset_timeout_seconds,
+        own=own,
     )
 
 

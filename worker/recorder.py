@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from fmx_ml.sinks import EpochMetrics
@@ -17,12 +17,16 @@ from fmx_store.checkpoints import StoredCheckpoint
 from fmx_store.claims import Lease
 from fmx_store.database import OUTAGES, Database
 from fmx_store.errors import LeaseLostError
+from fmx_store.log_format import make_thread
+from fmx_store.logs import Logged
 from fmx_store.progress import Progress
 from fmx_store.states import State
+from worker.log_tail import LogTail
 
 T = TypeVar("T")
 
 WRITE_SECONDS = 0.3  # between two writes: many short epochs go in one
+LOG_SECONDS = 1.0  # between two writes that take the logs' new lines along
 MAX_EPOCHS = 1000  # in one write, after a database has been away for long
 LOOK_SECONDS = 0.5  # between two looks for a cancel, which are only reads
 RETRY_SECONDS = (0.1, 1.0)  # first and longest pause while the database is away
@@ -52,9 +56,14 @@ class _News:
     phase: str | None = None
     checkpoint: StoredCheckpoint | None = None
     resumed_at: int | None = None
+    log: LogTail | None = None  # read whenever something is written
+    is_last: bool = False  # nothing more will be reported, so the rest of the log is news too
 
     def __bool__(self) -> bool:
-        return bool(self.take(len(self.epochs)))
+        return bool(self.take(len(self.epochs))) or (self.is_last and self.read_log() is not None)
+
+    def read_log(self) -> Logged | None:
+        return self.log.read(is_whole=self.is_last) if self.log else None
 
     def take(self, room: int) -> Progress:
         """What is to be written now, with so many epochs at most; a checkpoint after its epochs."""
@@ -68,20 +77,29 @@ class _News:
         self.phase = None if self.phase == written.phase else self.phase
         self.checkpoint = None if self.checkpoint == written.checkpoint else self.checkpoint
         self.resumed_at = None if self.resumed_at == written.resumed_at else self.resumed_at
+        if self.log and written.logged:
+            self.log.forget(written.logged)
 
 
 class Recorder:
     """Keeps leases of one job and writes what it is given under them."""
 
-    def __init__(self, db: Database, leases: Sequence[Lease], heartbeat_seconds: float) -> None:
-        """Nothing is written before `start`."""
+    def __init__(
+        self,
+        db: Database,
+        leases: Sequence[Lease],
+        heartbeat_seconds: float,
+        logs: Mapping[Lease, LogTail] | None = None,
+    ) -> None:
+        """Nothing is written before `start`; of `logs` what is new, with whatever is written."""
         self._db, self._heartbeat_seconds = db, heartbeat_seconds
         self._changed = threading.Condition()
-        self._news = {lease: _News() for lease in leases}  # of those that are held
+        found = logs or {}
+        self._news = {lease: _News(log=found.get(lease)) for lease in leases}  # of those held
         self._hurries = self._stops = False
         # The claim was the first sign of life.
-        self._written_at = self._looked_at = time.monotonic()
-        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+        self._written_at = self._looked_at = self._logged_at = time.monotonic()
+        self._thread = make_thread(self._run, "recorder")
         self._label = f"run {leases[0].run_id}"
         self.lost: set[Lease] = set()
         self.is_cancelled = False  # the record wants the runs to stop
@@ -144,6 +162,8 @@ class Recorder:
         """
         with self._changed:
             self._hurries = True
+            if lease in self._news:
+                self._news[lease].is_last = True
             self._changed.notify_all()
             while self._news.get(lease) and self.error is None and not has_given_up():
                 self._changed.wait(timeout=0.1)
@@ -197,10 +217,14 @@ class Recorder:
             wait = 0.0 if self._hurries else min(wait, WRITE_SECONDS)
         return self._written_at + wait
 
+    def _logs_are_due(self) -> bool:
+        return self._hurries or self._logged_at + LOG_SECONDS <= time.monotonic()
+
     def _work(self) -> None:
         with self._changed:
             is_due = self._write_due() <= time.monotonic()
-            progress = _take_of(self._news)
+            with_logs = is_due and self._logs_are_due()
+            progress = _take_of(self._news, with_logs=with_logs)
         if not progress:
             return
         if not is_due:
@@ -213,6 +237,7 @@ class Recorder:
             self._learn(progress if is_due else dict.fromkeys(progress, Progress()), states)
             self._looked_at = time.monotonic()
             self._written_at = self._looked_at if is_due else self._written_at
+            self._logged_at = self._looked_at if with_logs else self._logged_at
             self._changed.notify_all()
 
     def _learn(self, written: Mapping[Lease, Progress], states: Mapping[Lease, State]) -> None:
@@ -226,12 +251,13 @@ class Recorder:
         self.is_cancelled = self.is_cancelled or State.CANCELLING in states.values()
 
 
-def _take_of(news: Mapping[Lease, _News]) -> dict[Lease, Progress]:
+def _take_of(news: Mapping[Lease, _News], *, with_logs: bool) -> dict[Lease, Progress]:
     """What is to be written now: all that is held, and no more epochs than fit into one write."""
     room = MAX_EPOCHS
     progress: dict[Lease, Progress] = {}
     for lease, each in news.items():
-        progress[lease] = each.take(room)
+        logged = each.read_log() if with_logs else None
+        progress[lease] = replace(each.take(room), logged=logged)
         room -= len(progress[lease].epochs)
     return progress
 

@@ -19,7 +19,17 @@ from worker.messages import (
 )
 from worker.orders import Continuation, Place, TrainMember
 
-LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
+
+class LogLine(logging.Formatter):
+    """Lines that begin with the moment in UTC, which a server knows again."""
+
+    converter = time.gmtime
+    default_time_format = "%Y-%m-%dT%H:%M:%S"
+    default_msec_format = "%s.%03dZ"
+
+    def __init__(self) -> None:
+        """One form for all of a trainer's lines."""
+        super().__init__("%(asctime)s %(levelname)s %(message)s")
 
 
 class PipeSink:
@@ -44,7 +54,7 @@ class PipeSink:
         self.log.setLevel(logging.INFO)
         self.log.propagate = False
         handler = logging.FileHandler(place.log, encoding="utf-8")
-        handler.setFormatter(logging.Formatter(LOG_FORMAT))
+        handler.setFormatter(LogLine())
         self.log.addHandler(handler)
 
     def close(self) -> None:

@@ -22,16 +22,18 @@ from pathlib import Path
 from fmx_store.claims import Claim
 from fmx_store.database import OUTAGES
 from fmx_store.errors import StorageUnavailableError
-from worker.attempt import Attempt
+from fmx_store.log_format import Ids, about
+from worker.attempt import Attempt, ids_of
 from worker.child import Child, FloodError
 from worker.context import Context
 from worker.endings import FULL, Crash, Ending, Halt, HandBack, failure_of
 from worker.keeper import Keeper
+from worker.log_tail import LogTail
 from worker.messages import Assignment, Done, Drop
 from worker.orders import Order, write_order
 from worker.preparation import make_order
 from worker.recorder import Recorder, first_line, outlast
-from worker.scratch import last_words, open_scratch
+from worker.scratch import last_words, open_scratch, scratch_of
 from worker.trainers import Trainers
 
 TICK_SECONDS = 0.1  # between two looks at what may end a run
@@ -48,16 +50,33 @@ def supervise(context: Context, pack: Sequence[Claim], trainers: Trainers | None
     Afterwards nothing that they have started is left and their scratch folders are gone, whatever
     has happened; the trainer may wait for the next order.
     """
+    with about(**_common_ids(pack)):
+        _supervise(context, pack, trainers or context.trainers)
+
+
+def _common_ids(pack: Sequence[Claim]) -> Ids:
+    """What all that is logged of a pack concerns."""
+    lease = pack[0].lease
+    return ids_of(lease) if len(pack) == 1 else {"job": lease.job_id}
+
+
+def _supervise(context: Context, pack: Sequence[Claim], trainers: Trainers) -> None:
     leases = [claim.lease for claim in pack]
-    recorder = Recorder(context.db, leases, context.settings.heartbeat_seconds)
+    settings = context.settings
+    logs = {
+        lease: LogTail(scratch_of(settings.scratch_dir, lease).log, settings.log_bytes)
+        for lease in leases
+    }
+    recorder = Recorder(context.db, leases, settings.heartbeat_seconds, logs)
     has_given_up = _patience(context.is_stopping)
     keeper = Keeper(context, recorder)
     attempts = [Attempt(context, claim, recorder, keeper, has_given_up) for claim in pack]
-    trainers = trainers or context.trainers
     recorder.start()
     try:
         Crew(context, attempts, recorder, keeper, trainers).work(has_given_up)
     finally:
+        for attempt in attempts:
+            attempt.span.end("given up")  # if its end was not written
         keeper.stop()
         recorder.stop()
         if not context.is_stopping():
@@ -86,7 +105,7 @@ class Crew:
     def work(self, has_given_up: Callable[[], bool]) -> None:
         """From the claims to what is written of each end."""
         for attempt in self._attempts:
-            _log.info("%s: begins", attempt.label)
+            attempt.begin()
         with ExitStack() as scratches:
             try:
                 for attempt in self._attempts:

@@ -22,6 +22,7 @@ from worker.devices import devices_of
 from worker.preparation import pack_size
 from worker.recorder import first_line
 from worker.shared import Slots, StopFlag
+from worker.spans import trace_claim
 from worker.supervisor import supervise
 
 DEAF_SECONDS = 1.5  # the main process looks every second, at least, whether to stop
@@ -65,6 +66,7 @@ def work_off(context: Context, slots: Slots) -> None:
                 # The record announces again what is due, so work goes on when there is room.
                 _log.warning("nothing is claimed, the disk is full: %s", full)
                 return
+            began_ns = time.time_ns()
             try:
                 pack = claims.claim_pack(
                     context.db,
@@ -79,6 +81,7 @@ def work_off(context: Context, slots: Slots) -> None:
                 return
             if not pack:
                 return
+            trace_claim(context, pack, began_ns)
             supervise(context, pack)
 
 

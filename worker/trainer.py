@@ -22,7 +22,7 @@ from pathlib import Path
 from worker.execution import execute
 from worker.inbox import Inbox
 from worker.messages import encode
-from worker.sink import LOG_FORMAT
+from worker.sink import LogLine
 
 OUT_OF_MEMORY_SCORE = 500  # of 1000: if memory ends, a training goes before the server it serves
 _PR_SET_PDEATHSIG = 1  # Linux, prctl(2)
@@ -40,7 +40,9 @@ def main(descriptor: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _die_with_supervisor(inbox)
     _volunteer_for_the_oom_killer()
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    handler = logging.StreamHandler()
+    handler.setFormatter(LogLine())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     _warm_up(inbox)
     output = Output()
     while (assignment := inbox.get()) is not None:

@@ -12,7 +12,7 @@ import orjson
 from numpy.typing import NDArray
 
 from api.inference.schemas import OUTPUTS, InferRequest
-from api.inference.tensors import BINARY_SIZE
+from api.inference.tensors import BINARY_SIZE, CLASSIFICATION
 from api.json_body import JSON_TYPE
 from api.pointers import ErrorItem
 from api.predict.sessions import PROBABILITIES
@@ -46,9 +46,9 @@ def encode_answer(
     """The answer to a request; outputs that are wanted as bytes follow the JSON."""
     told: list[dict[str, Any]] = []
     parts: list[bytes] = []
-    for name, is_binary in _wanted(request):
-        tensor, values = _make_tensor(name, card, probabilities_NK)
-        if is_binary:
+    for wish in _wanted(request):
+        tensor, values = _make_tensor(wish, card, probabilities_NK)
+        if wish.is_binary:
             parts.append(_to_bytes(values))
             tensor["parameters"] = {BINARY_SIZE: len(parts[-1])}
         else:
@@ -64,25 +64,53 @@ def encode_answer(
     return Encoded(b"".join([header, *parts]), lengths)
 
 
-def _wanted(request: InferRequest) -> list[tuple[str, bool]]:
-    """The outputs to tell, and which of them as bytes."""
+@dataclass(frozen=True)
+class _Wish:
+    """An output to tell: as bytes or not, and as how many of the most probable classes, if so."""
+
+    name: str
+    is_binary: bool
+    num_classes: int = 0
+
+
+def _wanted(request: InferRequest) -> list[_Wish]:
     default = request.parameters.get("binary_data_output") is True
     if not request.outputs:
-        return [(name, default) for name in OUTPUTS]
+        return [_Wish(name, default) for name in OUTPUTS]
     return [
-        (output.name, output.parameters.get("binary_data", default) is True)
+        _Wish(
+            output.name,
+            output.parameters.get("binary_data", default) is True,
+            output.parameters.get(CLASSIFICATION) or 0,
+        )
         for output in request.outputs
     ]
 
 
 def _make_tensor(
-    name: str, card: ModelCard, probabilities_NK: NDArray[np.float32]
+    wish: _Wish, card: ModelCard, probabilities_NK: NDArray[np.float32]
 ) -> tuple[dict[str, Any], NDArray[np.float32] | list[str]]:
-    if name == PROBABILITIES:
+    if wish.num_classes:
+        shape, texts = _rank(card, probabilities_NK, wish.num_classes)
+        return {"name": wish.name, "datatype": "BYTES", "shape": shape}, texts
+    if wish.name == PROBABILITIES:
         shape = list(probabilities_NK.shape)
-        return {"name": name, "datatype": "FP32", "shape": shape}, probabilities_NK
+        return {"name": wish.name, "datatype": "FP32", "shape": shape}, probabilities_NK
     labels = [card.class_names[best] for best in probabilities_NK.argmax(axis=1).tolist()]
-    return {"name": name, "datatype": "BYTES", "shape": [len(labels)]}, labels
+    return {"name": wish.name, "datatype": "BYTES", "shape": [len(labels)]}, labels
+
+
+def _rank(
+    card: ModelCard, probabilities_NK: NDArray[np.float32], most: int
+) -> tuple[list[int], list[str]]:
+    """The most probable classes of each picture, as score:index:label; their shape and texts."""
+    order_NK = (-probabilities_NK).argsort(axis=1, kind="stable")[:, :most]
+    texts = [
+        f"{row_K[index]:f}:{index}:{card.class_names[index]}"
+        for row_K, best_K in zip(probabilities_NK, order_NK.tolist(), strict=True)
+        for index in best_K
+    ]
+    return list(order_NK.shape), texts
 
 
 def _to_bytes(values: NDArray[np.float32] | Sequence[str]) -> bytes:

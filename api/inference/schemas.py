@@ -87,6 +87,34 @@ class ModelMetadata(Body):
     outputs: list[TensorMetadata]
 
 
+class ConfiguredTensor(Body):
+    """A tensor as a model's configuration has it: its shape without the number of pictures."""
+
+    name: str
+    data_type: str
+    dims: list[int]
+    reshape: dict[str, list[int]] | None = None
+
+
+class DynamicBatching(Body):
+    """Requests that arrive together go through the model together."""
+
+    preferred_batch_size: list[int]
+    max_queue_delay_microseconds: int
+
+
+class ModelConfig(Body):
+    """How a model is served, in the words of Triton's model configuration."""
+
+    name: str
+    platform: str
+    backend: str
+    max_batch_size: int
+    input: list[ConfiguredTensor]
+    output: list[ConfiguredTensor]
+    dynamic_batching: DynamicBatching
+
+
 class InputTensor(Body):
     """Pictures: FP32 or UINT8, 0 to 255, [N, 1, 28, 28], [N, 28, 28] or [N, 784]."""
 
@@ -105,7 +133,11 @@ class AskedOutput(Body):
     """An output that the client wants."""
 
     name: _OutputName
-    parameters: Parameters = Field(default={}, description="binary_data: as bytes, not as JSON.")
+    parameters: Parameters = Field(
+        default={},
+        description="binary_data: as bytes, not as JSON. classification: of the probabilities, the "
+        "so many greatest, as score:index:label.",
+    )
 
 
 class InferRequest(Body):

@@ -17,18 +17,19 @@ from api.inference.schemas import DATATYPES, SHAPES, InferRequest, InputTensor
 from api.json_body import parse_json
 from api.pointers import ErrorItem, describe_invalid, join_pointer
 from api.predict.intake import most_values
-from api.predict.sessions import INPUT, Images
+from api.predict.sessions import INPUT, PROBABILITIES, Images
 from api.problems import ProblemError, invalid, refuse
 from fmx_ml.specs import IMAGE_SIDE
 
 BINARY_SIZE = "binary_data_size"
+CLASSIFICATION = "classification"
 DTYPES: dict[str, np.dtype[Any]] = dict(
     zip(DATATYPES, (np.dtype("<f4"), np.dtype("u1")), strict=True)
 )
 
 _SIDE = IMAGE_SIDE
 _PLACE = "/inputs/0"
-_UNSUPPORTED = ("shared_memory_region", "classification")  # extensions that are not served
+_UNSUPPORTED = ("shared_memory_region",)  # extensions that are not served
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ def parse_infer(body: bytes, header_bytes: int | None, max_depth: int, max_pictu
         raise invalid(describe_invalid(error, value)) from error
     tensor = _require_images(request)
     _refuse_parameters(request)
+    _refuse_classifications(request)
     shape_NHW = _shape(tensor, max_pictures)
     if BINARY_SIZE in tensor.parameters:
         flat = _read_bytes(tensor, memoryview(body)[len(header) :], shape_NHW)
@@ -91,6 +93,16 @@ def _refuse_parameters(request: InferRequest) -> None:
                 if tensor.parameters.get(name):
                     place = join_pointer([member, number, "parameters", name])
                     raise _refused(place, "unsupported", "this extension is not served")
+
+
+def _refuse_classifications(request: InferRequest) -> None:
+    """Raises ProblemError where the most probable classes are asked of what has no classes."""
+    for number, output in enumerate(request.outputs):
+        asked = output.parameters.get(CLASSIFICATION)
+        if asked and not (output.name == PROBABILITIES and type(asked) is int and asked > 0):
+            place = join_pointer(["outputs", number, "parameters", CLASSIFICATION])
+            detail = f"a number of classes, of the output {PROBABILITIES!r}"
+            raise _refused(place, "bad_classification", detail)
 
 
 def _shape(tensor: InputTensor, max_pictures: int) -> tuple[int, int, int]:

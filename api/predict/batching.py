@@ -4,6 +4,7 @@ Legend of shapes: N pictures, H W pixels, K classes.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Executor
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from api.predict.sessions import Images, Session
+from api.predict.statistics import BatchTimes, Statistics
 from api.problems import ProblemError, refuse
 
 GATHER_SECONDS = 0.002  # that a picture waits for others at most
@@ -26,11 +28,13 @@ Probabilities = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class _Ask:
-    """Pictures of one request, and where its answer goes."""
+    """Pictures of one request, where its answer goes, and what it is counted in."""
 
     images_NHW: Images
     answer: "asyncio.Future[Probabilities]"
-    asked_at: float
+    asked_at: float  # by the loop's clock
+    asked_ns: int  # by perf_counter_ns: some loops' clocks count milliseconds
+    statistics: Statistics
 
 
 class Batcher:
@@ -49,12 +53,14 @@ class Batcher:
         self._num_running = 0
         self._alarm: asyncio.Handle | None = None
 
-    async def predict(self, images_NHW: Images) -> Probabilities:
+    async def predict(self, images_NHW: Images, statistics: Statistics) -> Probabilities:
         """The probabilities, [N, K], of raw pixels. Raises ProblemError (503) in a full queue."""
+        asked_ns = time.perf_counter_ns()
         if self._num_waiting and self._num_waiting + len(images_NHW) > self._max_waiting:
+            statistics.note_failure(asked_ns)
             raise _overloaded(self._num_waiting)
         loop = asyncio.get_running_loop()
-        ask = _Ask(images_NHW, loop.create_future(), loop.time())
+        ask = _Ask(images_NHW, loop.create_future(), loop.time(), asked_ns, statistics)
         self._asks.append(ask)
         self._num_waiting += len(images_NHW)
         self._arrange(loop)
@@ -75,9 +81,11 @@ class Batcher:
         batch = self._take()
         if batch:
             self._num_running += 1
+            began_ns = time.perf_counter_ns()
             images_NHW = np.concatenate([ask.images_NHW for ask in batch])
+            fed_ns = time.perf_counter_ns()
             running = loop.run_in_executor(self._executor, self.session.predict, images_NHW)
-            running.add_done_callback(partial(self._finish, loop, batch))
+            running.add_done_callback(partial(self._finish, loop, batch, began_ns, fed_ns))
         self._arrange(loop)
 
     def _take(self) -> list[_Ask]:
@@ -99,18 +107,23 @@ class Batcher:
         self,
         loop: asyncio.AbstractEventLoop,
         batch: Sequence[_Ask],
+        began_ns: int,
+        fed_ns: int,
         running: "asyncio.Future[Probabilities]",
     ) -> None:
+        answered_ns = time.perf_counter_ns()
         self._num_running -= 1
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
-        _hand_out(batch, running)
+        is_answered = _hand_out(batch, running)
+        times = BatchTimes(began_ns, fed_ns, answered_ns, time.perf_counter_ns())
         self._arrange(loop)
+        _count(batch, times, is_answered=is_answered)
 
 
-def _hand_out(batch: Sequence[_Ask], running: "asyncio.Future[Probabilities]") -> None:
-    """Gives each ask its rows of what came out, or what was raised."""
+def _hand_out(batch: Sequence[_Ask], running: "asyncio.Future[Probabilities]") -> bool:
+    """Gives each ask its rows of what came out, or what was raised; whether something came."""
     error = asyncio.CancelledError() if running.cancelled() else running.exception()
     start = 0
     for ask in batch:
@@ -124,6 +137,20 @@ def _hand_out(batch: Sequence[_Ask], running: "asyncio.Future[Probabilities]") -
         else:
             ask.answer.set_exception(error)
         start = stop
+    return error is None
+
+
+def _count(batch: Sequence[_Ask], times: BatchTimes, *, is_answered: bool) -> None:
+    """Counts a batch once for each model whose requests it had: equal models share a queue."""
+    if not is_answered:
+        for ask in batch:
+            ask.statistics.note_failure(ask.asked_ns)
+        return
+    for ask in batch:
+        ask.statistics.note_request(len(ask.images_NHW), ask.asked_ns, times)
+    num_pictures = sum(len(ask.images_NHW) for ask in batch)
+    for statistics in {id(ask.statistics): ask.statistics for ask in batch}.values():
+        statistics.note_batch(num_pictures, times)
 
 
 def _overloaded(num_waiting: int) -> ProblemError:

@@ -46,6 +46,11 @@ class OnceCache(Generic[T]):
             if self._slots.get(key) is slot:
                 del self._slots[key]
 
+    def drop(self, key: str) -> None:
+        """Keeps the value of a key no more."""
+        with self._lock:
+            self._slots.pop(key, None)
+
     def __len__(self) -> int:
         """How many values are kept or being made."""
         with self._lock:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from api.predict.batching import Batcher
+from api.predict.batching import Batcher, Probabilities
 from api.predict.cache import OnceCache
-from api.predict.sessions import LabelledPictures, Session
+from api.predict.sessions import Images, LabelledPictures, Session
+from api.predict.statistics import Register, Statistics
 from fmx_ml.files import CARD_FILE, ONNX_FILE, TEST_SET_FILE
 from fmx_ml.model_card import ModelCard, parse_classifier
 from fmx_store import artifacts, models
@@ -31,6 +32,11 @@ class Loaded:
     model: Model
     card: ModelCard
     batcher: Batcher
+    statistics: Statistics
+
+    async def predict(self, images_NHW: Images) -> Probabilities:
+        """As Batcher.predict; it is counted as this model's."""
+        return await self.batcher.predict(images_NHW, self.statistics)
 
     @property
     def session(self) -> Session:
@@ -50,6 +56,7 @@ class Catalogue:
         """Nothing is read yet; models run in the executor's threads."""
         self._db, self._blobs, self._settings = db, blobs, settings
         self._executor = executor
+        self.register = Register()
         self._files = OnceCache[dict[str, Artifact]](KEPT_FILE_LISTS)
         self._cards = OnceCache[ModelCard](KEPT_CARDS)
         self._sessions = OnceCache[Batcher](settings.max_loaded_models)
@@ -65,12 +72,30 @@ class Catalogue:
         file = self._require(model, CARD_FILE)
         return self._cards.get(file.sha256, lambda: self._read_card(file))
 
-    def load(self, record: Record, model_id: str) -> Loaded:
-        """The model, ready to answer. Raises NotFoundError, BlobError."""
-        model = models.require_model(record, model_id)
+    def load(self, record: Record, name: str) -> Loaded:
+        """The model with this id, or that an alias names, ready to answer.
+
+        Raises NotFoundError, AmbiguousAliasError, BlobError.
+        """
+        model = models.require_model(record, name)
+        while True:
+            try:
+                return self._load(model)
+            except (NotFoundError, BlobError):
+                # Deleted since it was found? An alias then names another one by now.
+                present = models.require_model(record, name)
+                if present.id == model.id:
+                    raise
+                model = present
+
+    def _load(self, model: Model) -> Loaded:
         file = self._require(model, ONNX_FILE)
         batcher = self._sessions.get(file.sha256, lambda: self._open(file))
-        return Loaded(model, self.card(model), batcher)
+        return Loaded(model, self.card(model), batcher, self.register.of(model))
+
+    def unload(self, model: Model) -> None:
+        """Takes the model out of memory, as far as no request uses it; it can be loaded again."""
+        self._sessions.drop(self._require(model, ONNX_FILE).sha256)
 
     def _open(self, file: Artifact) -> Batcher:
         session = Session(self._read(file), self._settings.predict_threads)

@@ -24,12 +24,12 @@ from api.json_body import (
 )
 from api.pointers import ErrorItem, describe_invalid, join_pointer
 from api.predict.catalogue import Catalogue
-from api.predict.pictures import Picture, PictureError, read_picture
 from api.predict.pixels import unpack_pixels
 from api.predict.uploads import FIELD, FORM_TYPE, Upload, stream_files
 from api.problems import invalid
 from api.queries import PredictRequest
 from api.services import Services
+from fmx_ml.data.pictures import Picture, PictureError, read_picture
 from fmx_ml.specs import IMAGE_SIDE
 from fmx_store.settings import Settings
 from fmx_store.tables import Model

@@ -15,7 +15,7 @@ from fmx_ml.model_card import ModelCard
 
 async def predict_pictures(loaded: Loaded, batch: Batch) -> list[dict[str, Any]]:
     """A prediction for each picture. Raises ProblemError where too many wait already."""
-    probabilities_NK = await loaded.batcher.predict(batch.images_NHW)
+    probabilities_NK = await loaded.predict(batch.images_NHW)
     return describe_predictions(loaded.card, batch, probabilities_NK)
 
 

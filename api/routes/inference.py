@@ -1,31 +1,36 @@
 """The Open Inference Protocol, which other servers' clients speak: /v2."""
 
-from typing import Annotated, Any
+from typing import Any
 
 from anyio import to_thread
-from fastapi import APIRouter, Depends, FastAPI, Path, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 
-from api.dependencies import App, Db, ModelId
+from api.dependencies import App, Db, ModelId, refuse_version
 from api.inference import examples
 from api.inference.answers import (
     BINARY_TYPE,
     HEADER_LENGTH,
-    VERSION,
     Encoded,
     encode_answer,
     refuse_outputs,
 )
 from api.inference.compression import choose_coding, compress, content_coding, decompress
+from api.inference.describing import (
+    EXTENSIONS,
+    describe_config,
+    describe_statistics,
+    describe_tensors,
+)
+from api.inference.repository_schemas import StatisticsBody
 from api.inference.schemas import (
-    OUTPUTS,
     InferRequest,
     InferResponse,
     Liveness,
+    ModelConfig,
     ModelMetadata,
     ModelReadiness,
     ServerMetadata,
     ServerReadiness,
-    TensorMetadata,
 )
 from api.inference.tensors import Parsed, bad_length, parse_infer
 from api.json_body import JSON_TYPE, read_body
@@ -33,9 +38,9 @@ from api.openapi import answer, header, problem_responses
 from api.predict.intake import BRIEF_BYTES, PIXEL_BYTES
 from api.problems import refuse
 from api.readiness import look
+from api.routes import repository
 from api.services import Services
 from fmx_ml.specs import IMAGE_SIDE
-from fmx_store.errors import NotFoundError
 
 TAG = "open inference protocol"
 MODEL_PATH = "/v2/models/{model_id}"
@@ -72,15 +77,10 @@ _INFER_ANSWER = answer(
 _INFER_ANSWER[200]["content"][BINARY_TYPE] = {"schema": {"type": "string", "format": "binary"}}
 
 
-async def refuse_version(version: Annotated[str, Path(description="Always 1.")]) -> None:
-    """Raises NotFoundError for a version that no model has."""
-    if version != VERSION:
-        raise NotFoundError("version", version[:100])
-
-
 def install(app: FastAPI) -> None:
     """Puts the protocol's paths into the app; each of a model's stands there with a version too."""
     app.include_router(server_router)
+    app.include_router(repository.router)
     app.include_router(model_router, prefix=MODEL_PATH)
     app.include_router(
         model_router,
@@ -88,6 +88,7 @@ def install(app: FastAPI) -> None:
         dependencies=[Depends(refuse_version)],
         include_in_schema=False,
     )
+    app.include_router(repository.unserved_router)
 
 
 @server_router.get(
@@ -97,7 +98,7 @@ def install(app: FastAPI) -> None:
 )
 async def get_server(request: Request) -> ServerMetadata:
     version = request.app.version
-    return ServerMetadata(name="fmx", version=version, extensions=["binary_tensor_data"])
+    return ServerMetadata(name="fmx", version=version, extensions=EXTENSIONS)
 
 
 @server_router.get(
@@ -123,23 +124,21 @@ async def get_server_readiness(services: App) -> ServerReadiness:
 @model_router.get(
     "",
     summary="Tell what a model takes and gives",
-    responses={**answer(200, examples.MODEL), **problem_responses(404, 422)},
+    responses={**answer(200, examples.MODEL), **problem_responses(404, 409, 422)},
 )
 async def get_tensors(model_id: ModelId, services: App, db: Db) -> ModelMetadata:
-    card = (await services.roster.require(db, model_id)).card
-    shapes = dict(zip(OUTPUTS, ([-1, card.num_classes], [-1]), strict=True))
-    types = dict(zip(OUTPUTS, ("FP32", "BYTES"), strict=True))
-    taken = TensorMetadata(
-        name=card.input.name, datatype="FP32", shape=[-1, 1, IMAGE_SIDE, IMAGE_SIDE]
-    )
-    given = [TensorMetadata(name=n, datatype=types[n], shape=shapes[n]) for n in OUTPUTS]
-    return ModelMetadata(
-        name=model_id,
-        versions=[VERSION],
-        platform="onnxruntime_onnx",
-        inputs=[taken],
-        outputs=given,
-    )
+    return describe_tensors(await services.roster.require(db, model_id))
+
+
+@model_router.get(
+    "/config",
+    summary="Tell how a model is served",
+    responses={**answer(200, examples.CONFIG), **problem_responses(404, 409, 422)},
+    response_model_exclude_none=True,
+)
+async def get_config(model_id: ModelId, services: App, db: Db) -> ModelConfig:
+    loaded = await services.roster.require(db, model_id)
+    return describe_config(loaded, services.settings.max_infer_pictures)
 
 
 @model_router.get(
@@ -147,26 +146,36 @@ async def get_tensors(model_id: ModelId, services: App, db: Db) -> ModelMetadata
     summary="Tell that a model can predict",
     responses={
         **answer(200, {"name": examples.MODEL["name"], "ready": True}),
-        **problem_responses(404, 422),
+        **problem_responses(404, 409, 422),
     },
 )
 async def get_model_readiness(model_id: ModelId, services: App, db: Db) -> ModelReadiness:
-    await services.roster.require(db, model_id)
-    return ModelReadiness(name=model_id, ready=True)
+    loaded = await services.roster.require(db, model_id)
+    return ModelReadiness(name=loaded.model.id, ready=True)
+
+
+@model_router.get(
+    "/stats",
+    summary="Tell what a model was asked",
+    responses={**answer(200, examples.STATISTICS), **problem_responses(404, 409, 422)},
+)
+async def get_model_statistics(model_id: ModelId, services: App, db: Db) -> StatisticsBody:
+    loaded = await services.roster.require(db, model_id)
+    return StatisticsBody(model_stats=[describe_statistics(loaded.statistics)])
 
 
 @model_router.post(
     "/infer",
     response_model=InferResponse,
     summary="Predict from tensors",
-    responses={**_INFER_ANSWER, **problem_responses(400, 404, 413, 415, 422)},
+    responses={**_INFER_ANSWER, **problem_responses(400, 404, 409, 413, 415, 422)},
     openapi_extra=_INFER_BODY,
 )
 async def infer(model_id: ModelId, request: Request, services: App, db: Db) -> Response:
     loaded = await services.roster.require(db, model_id)
     parsed = await _receive(request, services)
-    probabilities_NK = await loaded.batcher.predict(parsed.images_NHW)
-    encoded = encode_answer(model_id, loaded.card, parsed.request, probabilities_NK)
+    probabilities_NK = await loaded.predict(parsed.images_NHW)
+    encoded = encode_answer(loaded.model.id, loaded.card, parsed.request, probabilities_NK)
     return _respond(request, encoded)
 
 

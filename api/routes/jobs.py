@@ -159,6 +159,7 @@ def retry_job(job_id: JobId, db: Db) -> Any:
 def delete_job(job_id: JobId, db: Db, services: App) -> None:
     files = jobs.remove(db, job_id)
     services.roster.forget_job(job_id)
+    services.catalogue.register.forget_job(job_id)
     try:
         services.collect(files)
     except (OSError, SQLAlchemyError) as error:  # the job is gone; what is left of it is swept up

@@ -49,7 +49,7 @@ def get_models(services: App, db: Db, query: Annotated[ModelQuery, Query()]) -> 
 @router.get(
     "/{model_id}",
     summary="Show a model",
-    responses={**answer(200, _DETAIL), **problem_responses(404, 422)},
+    responses={**answer(200, _DETAIL), **problem_responses(404, 409, 422)},
 )
 def get_model(model_id: ModelId, services: App, db: Db) -> ModelDetail:
     return model_detail(services.catalogue, models.require_model(db, model_id))
@@ -59,7 +59,10 @@ def get_model(model_id: ModelId, services: App, db: Db) -> ModelDetail:
     PREDICT_PATH.removeprefix(PREFIX),
     response_model=PredictionsBody,
     summary="Predict the classes of pictures",
-    responses={**answer(200, examples.PREDICTIONS), **problem_responses(400, 404, 413, 415, 422)},
+    responses={
+        **answer(200, examples.PREDICTIONS),
+        **problem_responses(400, 404, 409, 413, 415, 422),
+    },
     openapi_extra=predict_request_body(),
 )
 async def predict(model_id: ModelId, request: Request, services: App, db: Db) -> Response:
@@ -67,7 +70,7 @@ async def predict(model_id: ModelId, request: Request, services: App, db: Db) ->
     max_pictures = services.settings.max_pictures
     batch = await receive_pictures(request, services, loaded.model, max_pictures)
     predictions = await predict_pictures(loaded, batch)
-    body = {"model": model_id, "predictions": predictions}
+    body = {"model": loaded.model.id, "predictions": predictions}
     return Response(orjson.dumps(body), media_type=JSON_TYPE)
 
 

@@ -44,7 +44,7 @@ class WholeFiles(StaticFiles):
 
 @router.get("/")
 async def get_root() -> Response:
-    return RedirectResponse("/docs")
+    return RedirectResponse("/jobs")
 
 
 @router.get("/docs")

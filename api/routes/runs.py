@@ -14,11 +14,12 @@ from api.dependencies import AppSettings, Db, JobId, RunId
 from api.json_body import JSON_TYPE
 from api.openapi import answer, problem_responses
 from api.paging import check_limit
-from api.queries import MetricsQuery, PageQuery
-from api.schemas import MetricsBody, RunBody, RunPage
+from api.queries import CurvesQuery, MetricsQuery, PageQuery
+from api.schemas import CurvesBody, MetricsBody, RunBody, RunPage
 from api.views import run_bodies
 from fmx_ml.sinks import EpochMetrics
 from fmx_store import jobs
+from fmx_store.curves import CURVE_COLUMNS, read_curves
 from fmx_store.metrics import read_rows
 
 router = APIRouter(prefix="/v1", tags=["runs"])
@@ -75,6 +76,29 @@ def get_metrics(
         body = {"run": run.id, "columns": columns, "rows": rows}
         content, media_type = orjson.dumps(body), JSON_TYPE
     return Response(content, headers={"Vary": "Accept"}, media_type=media_type)
+
+
+@router.get(
+    "/jobs/{job_id}/metrics",
+    response_model=CurvesBody,
+    summary="Show the epochs of all runs of a job",
+    responses={**answer(200, examples.CURVES), **problem_responses(404, 422)},
+)
+def get_curves(job_id: JobId, db: Db, query: Annotated[CurvesQuery, Query()]) -> Any:
+    heads, curves = read_curves(db, job_id, query.max_points)
+    runs = [
+        {
+            "run": head.id,
+            "name": head.name,
+            "state": head.state,
+            "attempt": head.attempt,
+            "rows": curves.get(head.id, ()),
+        }
+        for head in heads
+    ]
+    # Not through the body's model: there may be a hundred thousand numbers.
+    body = {"job": job_id, "columns": CURVE_COLUMNS, "runs": runs}
+    return Response(orjson.dumps(body), media_type=JSON_TYPE)
 
 
 def _to_csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

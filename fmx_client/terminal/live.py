@@ -1,6 +1,7 @@
 """A job's progress while it runs: a bar on a terminal, lines anywhere else."""
 
 import math
+import threading
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from rich.text import Text
 
 from fmx_client.client import Client
 from fmx_client.errors import FmxClientError
+from fmx_client.terminal.curves import Curves
 from fmx_client.terminal.text import REAL_DATASET, STATE_STYLES, duration, number, plain, state
 from fmx_client.types import Epoch, Job, Run
 
@@ -28,6 +30,7 @@ _PHASES = {
 }
 _MARKS = {"succeeded": "✔", "failed": "✘", "cancelled": "■"}
 _SHOWN_RUNS = 4
+_LAST_EVENTS_SECONDS = 2.0  # for the last points of curves, after a job's end
 _LINES = 15  # about so many lines for a whole training
 _SILENCE_SECONDS = 30.0  # after which a line is printed although few epochs have passed
 
@@ -64,9 +67,10 @@ def _last_epoch(client: Client, run: Run) -> Epoch | None:
 class Progress:
     """Shows a job's progress on a console."""
 
-    def __init__(self, console: Console) -> None:
-        """Nothing is shown yet."""
+    def __init__(self, console: Console, *, with_curves: bool = False) -> None:
+        """Nothing is shown yet; curves are drawn on a terminal alone."""
         self._console = console
+        self._curves = Curves() if with_curves and _draws(console) else None
         self._shown: Snapshot | None = None
         self._trouble: str | None = None
         self._spinner = Spinner("dots", style="cyan")
@@ -81,7 +85,7 @@ class Progress:
     def follow(self, client: Client, job_id: str) -> Job:
         """Shows the job until it has ended, and returns it."""
         marks = _Marks()
-        with self._live() as live:
+        with self._live() as live, self._drawing(client, job_id):
             for self._shown in snapshots(client, job_id):
                 self._trouble = None
                 if live is None and marks.passed(self._shown):
@@ -97,12 +101,26 @@ class Progress:
         with Live(console=self._console, get_renderable=self._render, refresh_per_second=8) as live:
             yield live
 
+    @contextmanager
+    def _drawing(self, client: Client, job_id: str) -> Generator[None]:
+        """Feeds the curves meanwhile, in a thread of its own."""
+        if self._curves is None:
+            yield
+            return
+        follow = self._curves.follow
+        thread = threading.Thread(target=follow, args=(client, job_id), daemon=True)
+        thread.start()
+        yield
+        thread.join(timeout=_LAST_EVENTS_SECONDS)
+
     def _render(self) -> RenderableType:
         shown = self._shown
         if shown is None:
             return Text("")
         parts = [_head(shown.job, self._spinner), _bar(shown)]
-        if shown.runs:
+        if self._curves is not None:
+            parts += [_counts(shown.job), self._curves]
+        elif shown.runs:
             parts.append(_figures(shown))
         if self._trouble is not None and not shown.job.ended:
             parts.append(_trouble(self._trouble))
@@ -162,6 +180,15 @@ def _bar(shown: Snapshot) -> RenderableType:
 
 def _epochs(job: Job) -> str:
     return f"{plain(job.progress.unit)} {job.progress.completed} of {job.progress.total}"
+
+
+def _counts(job: Job) -> RenderableType:
+    """How many of the runs are in each state."""
+    text = Text("  ")
+    for name, style in STATE_STYLES.items():
+        if count := getattr(job.runs, name):
+            text.append(f"{count} {name}  ", style=style)
+    return text
 
 
 def _figures(shown: Snapshot) -> RenderableType:

@@ -1,6 +1,6 @@
 """The tables of the command line."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rich import box
@@ -158,6 +158,34 @@ def models(items: Sequence[types.Model]) -> RenderableType:
     return table
 
 
+def aliases(items: Sequence[types.Alias]) -> RenderableType:
+    """Aliases, one a line."""
+    if not items:
+        return Text("no aliases", style="dim")
+    table = new_table("alias", "model", "since")
+    for alias in items:
+        since = Text(moment(alias.updated_at))
+        table.add_row(cell(alias.name), Text(plain(alias.model)), since)
+    return table
+
+
+def datasets(items: Sequence[types.Dataset]) -> RenderableType:
+    """Registered data sets, one a line."""
+    if not items:
+        return Text("no registered data sets", style="dim")
+    numbers = ("classes", "to learn from", "to test with")
+    table = new_table("data set", *numbers, "registered", numbers=numbers)
+    for dataset in items:
+        table.add_row(
+            Text(plain(dataset.name)),
+            cell(len(dataset.classes)),
+            cell(sum(one.train for one in dataset.classes)),
+            cell(sum(one.test for one in dataset.classes)),
+            Text(moment(dataset.created_at)),
+        )
+    return table
+
+
 def kinds(items: Sequence[types.Kind]) -> RenderableType:
     """Kinds, one a line."""
     return _facts((kind.kind, kind.title) for kind in items)
@@ -171,19 +199,20 @@ def kind(kind: types.Kind) -> RenderableType:
     spec = (kind.defaults or {}).get("spec")
     if isinstance(spec, dict):
         table = new_table("spec field", "default")
-        for path, value in _leaves(spec):
+        for path, value in leaves(spec):
             table.add_row(cell(path), cell(None if value is None else str(value)))
         parts += ["", table, ""]
     for name, overrides in (kind.presets or {}).items():
-        changed = ", ".join(f"{path} = {value}" for path, value in _leaves(overrides))
+        changed = ", ".join(f"{path} = {value}" for path, value in leaves(overrides))
         parts.append(Text(plain(f"preset {name}: {changed or 'the defaults'}")))
     return Group(*parts)
 
 
-def _leaves(value: dict[str, object], prefix: str = "") -> Iterable[tuple[str, object]]:
+def leaves(value: Mapping[str, object], prefix: str = "") -> Iterable[tuple[str, object]]:
+    """The values of an object and of those in it, each with its path."""
     for key, inner in value.items():
         if isinstance(inner, dict):
-            yield from _leaves(inner, f"{prefix}{key}.")  # pyright: ignore[reportUnknownArgumentType] - JSON
+            yield from leaves(inner, f"{prefix}{key}.")  # pyright: ignore[reportUnknownArgumentType] - JSON
         else:
             yield f"{prefix}{key}", inner
 

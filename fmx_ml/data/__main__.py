@@ -1,5 +1,7 @@
 """Says where the pictures are, as JSON: python -m fmx_ml.data [--download] [--pictures].
 
+`python -m fmx_ml.data pack` makes a data set's file of your own (fmx_ml/data/packing.py).
+
 Exit status: 0 they are there, 1 they can't be had (the reason is printed), 2 wrong usage.
 """
 
@@ -15,12 +17,17 @@ from fmx_ml.data import fashion_mnist
 from fmx_ml.data.loader import load_half
 from fmx_ml.data.sources import DataSources
 from fmx_ml.errors import DataUnavailableError
-from fmx_ml.specs import DatasetName, Half
+from fmx_ml.specs import BuiltIn, Half
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Looks for what the command line asks for; gives back the exit status."""
-    options = _parse(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if given[:1] == ["pack"]:
+        from fmx_ml.data import packing  # noqa: PLC0415 - decoders, which a look needs not
+
+        return packing.main(given[1:])
+    options = _parse(given)
     sources = DataSources(
         dataset_dir=options.dataset_dir,
         cache_dir=options.cache_dir,
@@ -45,7 +52,7 @@ def _look(options: argparse.Namespace, sources: DataSources) -> dict[str, Any]:
     return {"dataset": options.dataset, "source": data.source, "checksums": dict(data.checksums)}
 
 
-def first_pictures(dataset: DatasetName, half: Half, sources: DataSources) -> dict[str, Any]:
+def first_pictures(dataset: BuiltIn, half: Half, sources: DataSources) -> dict[str, Any]:
     """The first test picture of each class: its row, label, and 28 rows of 28 values of 0 to 255.
 
     Raises DataUnavailableError.
@@ -65,10 +72,10 @@ def first_pictures(dataset: DatasetName, half: Half, sources: DataSources) -> di
     }
 
 
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     parser = argparse.ArgumentParser(prog="python -m fmx_ml.data", description=__doc__)
-    parser.add_argument("--dataset", choices=get_args(DatasetName), default="fashion-mnist")
+    parser.add_argument("--dataset", choices=get_args(BuiltIn), default="fashion-mnist")
     parser.add_argument(
         "--dataset-dir",
         type=Path,

@@ -1,9 +1,9 @@
-"""The ten classes, the two halves of them, and the one mapping between their labels.
+"""The classes of a data set, the two halves of them, and what they are called.
 
-A label is a number of 0 to 4 inside a half; a class index is Fashion-MNIST's own, 0 to 9.
+A label is a number of 0 to K - 1 inside a half; a class index is the data set's own.
 """
 
-from fmx_ml.specs import DatasetName, Half
+from fmx_ml.specs import Dataset, Half, OwnDataset
 
 CLASS_NAMES = (
     "T-shirt/top",
@@ -24,27 +24,26 @@ HALVES: dict[Half, tuple[int, ...]] = {
 }  # report, section 0: class index of label 0, 1, … of each half
 
 
-def class_name(dataset: DatasetName, class_index: int) -> str:
-    """The name of a class; the stand-in's classes are patterns, so they bear no garment's name."""
-    return f"synthetic {class_index}" if dataset == "synthetic" else CLASS_NAMES[class_index]
+def all_names(dataset: Dataset) -> tuple[str, ...]:
+    """The name of each class; the stand-in's are patterns, so they bear no garment's name."""
+    if isinstance(dataset, OwnDataset):
+        return dataset.class_names
+    if dataset == "synthetic":
+        return tuple(f"synthetic {index}" for index in range(len(CLASS_NAMES)))
+    return CLASS_NAMES
 
 
-def names_of(dataset: DatasetName, half: Half) -> tuple[str, ...]:
+def classes_of(dataset: Dataset, half: Half) -> tuple[int, ...]:
+    """The class index of each label of a half."""
+    if not isinstance(dataset, OwnDataset):
+        return HALVES[half]
+    if half == "fm1":
+        return dataset.first_half
+    others = range(len(dataset.class_names))
+    return tuple(index for index in others if index not in dataset.first_half)
+
+
+def names_of(dataset: Dataset, half: Half) -> tuple[str, ...]:
     """The name of each label of a half."""
-    return tuple(class_name(dataset, index) for index in HALVES[half])
-
-
-def to_class_index(half: Half, label: int) -> int:
-    """The class index behind a half's label. Raises ValueError for a label it does not have."""
-    if not 0 <= label < len(HALVES[half]):
-        msg = f"{half} has no label {label}"
-        raise ValueError(msg)
-    return HALVES[half][label]
-
-
-def to_label(half: Half, class_index: int) -> int:
-    """The half's label of a class index. Raises ValueError for a class of the other half."""
-    if class_index not in HALVES[half]:
-        msg = f"{half} has no class {class_index}"
-        raise ValueError(msg)
-    return HALVES[half].index(class_index)
+    names = all_names(dataset)
+    return tuple(names[index] for index in classes_of(dataset, half))

@@ -15,19 +15,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DataSources:
-    """Where to look for Fashion-MNIST.
+    """Where to look for the pictures.
 
     Attributes:
-        dataset_dir: the folder that the settings name, looked at first.
+        dataset_dir: the folder of Fashion-MNIST that the settings name, looked at first.
         cache_dir: the folder that keeps a download.
         download: whether to download where no folder has the files.
         timeout_seconds: silence after which a download is given up.
+        own: the file of a registered data set, where one is learnt from.
     """
 
     dataset_dir: Path | None
     cache_dir: Path
     download: bool = True
     timeout_seconds: float = 10.0
+    own: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Pictures:
 
 @dataclass(frozen=True)
 class FullData:
-    """All 60,000 training and 10,000 test pictures, labelled by class index.
+    """All pictures to learn from and all to test with, labelled by class index.
 
     `source` says where they are from, `checksums` holds the sha256 of each file's content.
     """

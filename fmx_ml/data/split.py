@@ -1,4 +1,4 @@
-"""Which pictures train and which validate: drawn class by class, so that each has as many.
+"""Which pictures train and which validate or test: drawn class by class, the same part of each.
 
 Legend of shapes: N examples.
 """
@@ -12,26 +12,27 @@ Indices = NDArray[np.int64]
 
 
 def split_stratified(
-    labels_N: NDArray[np.int64], num_val_per_class: int, seed: int
+    labels_N: NDArray[np.int64], part: int, seed: int, purpose: str = "split"
 ) -> tuple[Indices, Indices]:
-    """Row numbers of the training and of the validation pictures, each in rising order.
+    """Row numbers of the pictures to learn from and of those held out, each in rising order.
 
-    Every class present gives num_val_per_class pictures for validation. Which ones depends on the
-    seed and on the class's number only, not on what other classes there are.
+    Of every class present one picture in `part` is held out, rounded down. Which ones depends on
+    the seed, the purpose and the class's number only, not on what other classes there are.
     """
-    train, val = [], []
+    kept, held_out = [], []
     for label in np.unique(labels_N):
-        order = _shuffled_rows(labels_N, int(label), derive_seed(seed, "split", int(label)))
-        val.append(order[:num_val_per_class])
-        train.append(order[num_val_per_class:])
-    return np.sort(np.concatenate(train)), np.sort(np.concatenate(val))
+        order = _shuffled_rows(labels_N, int(label), derive_seed(seed, purpose, int(label)))
+        count = len(order) // part
+        held_out.append(order[:count])
+        kept.append(order[count:])
+    return np.sort(np.concatenate(kept)), np.sort(np.concatenate(held_out))
 
 
 def take_fraction(labels_N: NDArray[np.int64], percent: int, seed: int) -> Indices:
     """Row numbers, in rising order, of a stratified part of the pictures.
 
-    Each class gives `percent` of a hundred of its pictures, rounded down. Parts of one seed are
-    nested: 5 percent lie inside 10 percent.
+    Each class gives `percent` of a hundred of its pictures, rounded down, but one at least. Parts
+    of one seed are nested: 5 percent lie inside 10 percent.
 
     Raises:
         ValueError: percent is not in 1 to 100.
@@ -42,7 +43,7 @@ def take_fraction(labels_N: NDArray[np.int64], percent: int, seed: int) -> Indic
     parts: list[Indices] = []
     for label in np.unique(labels_N):
         order = _shuffled_rows(labels_N, int(label), derive_seed(seed, "fraction", int(label)))
-        parts.append(order[: len(order) * percent // 100])
+        parts.append(order[: max(1, len(order) * percent // 100)])
     return np.sort(np.concatenate(parts))
 
 

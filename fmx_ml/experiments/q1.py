@@ -40,7 +40,9 @@ class Q1Spec(CommonSpec):
     """Q1: one convolutional network trained until its validation loss converges."""
 
     half: Half = Field(
-        default="fm1", description="Half of the classes: fm1 (0 1 4 5 8) or fm2 (2 3 6 7 9)."
+        default="fm1",
+        description="Half of the classes: fm1 (0 1 4 5 8) or fm2 (2 3 6 7 9); of a registered data "
+        "set its first or its second half.",
     )
     model: CnnSpec = CnnSpec()
     optimiser: OptimiserSpec = OptimiserSpec()
@@ -135,11 +137,11 @@ def make_drawings(job: Finished[Q1Spec], qualifier: str) -> list[Drawing]:
     """Figures 1 to 3, and pictures of each class."""
     spec, outcomes = job.spec, job.outcomes
     subtitle = describe(spec, outcomes)
-    names = names_of(spec.dataset, spec.half)
+    names = names_of(spec.data, spec.half)
     title = f"Pictures of each class{qualifier}"
     samples = Samples(
         title=title,
-        subtitle=f"{shared.name_data(spec.dataset, spec.half)} · the first test pictures",
+        subtitle=f"{shared.name_data(spec.data, spec.half)} · the first test pictures",
         test_set=job.artifact(outcomes[0].name, TEST_SET_FILE),
         names=names,
     )
@@ -160,7 +162,7 @@ def make_drawings(job: Finished[Q1Spec], qualifier: str) -> list[Drawing]:
 def describe(spec: Q1Spec, outcomes: Outcomes) -> str:
     """Data, configuration and seeds in one line."""
     return " · ".join([
-        shared.name_data(spec.dataset, spec.half),
+        shared.name_data(spec.data, spec.half),
         shared.name_cnn(spec.model, spec.optimiser, spec.batch_size),
         shared.name_seeds(outcomes),
     ])  # fmt: skip

@@ -64,7 +64,9 @@ class Q2Spec(CommonSpec):
     """Q2: ten configurations of the convolutional network compared."""
 
     half: Half = Field(
-        default="fm1", description="Half of the classes: fm1 (0 1 4 5 8) or fm2 (2 3 6 7 9)."
+        default="fm1",
+        description="Half of the classes: fm1 (0 1 4 5 8) or fm2 (2 3 6 7 9); of a registered data "
+        "set its first or its second half.",
     )
     grid: GridSpec | None = Field(default=None, description="Every combination of some lists.")
     search: SearchSpec | None = Field(default=None, description="A search within a budget.")
@@ -134,7 +136,7 @@ def _plan_search(spec: Q2Spec, search: SearchSpec) -> tuple[PlannedRun, ...]:
             training=TrialTraining(
                 seed=spec.seeds[0],
                 split_seed=spec.split_seed,
-                dataset=spec.dataset,
+                dataset=spec.data,
                 half=spec.half,
                 search=search.sampling,
                 number=number,
@@ -185,7 +187,7 @@ def group_models(job: Finished[Q2Spec]) -> list[Model]:
 def _draw_sheet(job: Finished[Q2Spec], models: Sequence[Model], qualifier: str) -> Drawing:
     """Figure 4: all on one page, then loss and accuracy of each."""
     title = f"Loss and accuracy of each configuration{qualifier}"
-    data = shared.name_data(job.spec.dataset, job.spec.half)
+    data = shared.name_data(job.spec.data, job.spec.half)
     shown = [model for model in models if model.has_curves]
     sheet = CurveSheet(
         title=title,
@@ -236,7 +238,7 @@ def _draw_search(
     title = f"Validation loss by trial{qualifier}"
     recipe = Lines(
         title=title,
-        subtitle=f"{shared.name_data(job.spec.dataset, job.spec.half)} · {_say_search(search)}",
+        subtitle=f"{shared.name_data(job.spec.data, job.spec.half)} · {_say_search(search)}",
         x_label="trial",
         y_label="best validation loss",
         series=[

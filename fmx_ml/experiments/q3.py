@@ -45,7 +45,9 @@ class Q3Spec(CommonSpec):
     """Q3: the filters and feature maps of a network with four convolutions."""
 
     half: Half = Field(
-        default="fm1", description="Half of the classes: fm1 (0 1 4 5 8) or fm2 (2 3 6 7 9)."
+        default="fm1",
+        description="Half of the classes: fm1 (0 1 4 5 8) or fm2 (2 3 6 7 9); of a registered data "
+        "set its first or its second half.",
     )
     model: CnnSpec = CnnSpec(conv_layers=4)
     optimiser: OptimiserSpec = OptimiserSpec()
@@ -137,7 +139,7 @@ def make_drawings(job: Finished[Q3Spec], qualifier: str) -> list[Drawing]:
     """Figures 5 to 15. Filters and maps are those of the first run."""
     spec, first = job.spec, job.outcomes[0]
     subtitle = " · ".join([
-        shared.name_data(spec.dataset, spec.half),
+        shared.name_data(spec.data, spec.half),
         shared.name_cnn(spec.model, spec.optimiser, spec.batch_size),
     ])  # fmt: skip
     of_all = f"{subtitle} · {shared.name_seeds(job.outcomes)}"
@@ -178,11 +180,12 @@ def _draw_maps(
     job: Finished[Q3Spec], run: RunOutcome, qualifier: str, subtitle: str
 ) -> list[Drawing]:
     """A figure for each class; those of the report's classes bear its numbers, in its order."""
-    names = names_of(job.spec.dataset, job.spec.half)
+    names = names_of(job.spec.data, job.spec.half)
+    numbers = _MAP_FIGURES if job.spec.dataset == "fashion-mnist" else {}
     layers = [f"conv{number}" for number in range(1, job.spec.model.conv_layers + 1)]
     drawings: list[Drawing] = []
     for label, name in enumerate(names):
-        number = _MAP_FIGURES.get(name, f"maps-{label}")
+        number = numbers.get(name, f"maps-{label}")
         title = f"Feature maps, {name}{qualifier}"
         recipe = FeatureMaps(
             title=title,
@@ -194,7 +197,7 @@ def _draw_maps(
         )
         file_name = f"figure-{number}-feature-maps"
         drawings.append(Drawing(number=number, title=title, pictures={file_name: recipe}))
-    return sorted(drawings, key=lambda drawing: drawing.number)
+    return sorted(drawings, key=lambda drawing: drawing.number) if numbers else drawings
 
 
 QUESTION = Question(

@@ -17,7 +17,7 @@ from fmx_ml.experiments.q4_tables import LABELS, Start, Sweep
 from fmx_ml.experiments.shared import Outcomes
 from fmx_ml.questions import Collation, Finished, MisfitError, Question, References
 from fmx_ml.results import Comparison, RunOutcome
-from fmx_ml.specs import OptimiserSpec
+from fmx_ml.specs import Dataset, OptimiserSpec, OwnDataset
 from fmx_ml.trainings import (
     AutoencoderTraining,
     MlpTraining,
@@ -55,8 +55,11 @@ def plan(spec: Q4Spec, references: References) -> tuple[PlannedRun, ...]:
     """Per seed the autoencoders, then the perceptrons that start from them or from chance.
 
     Raises:
-        MisfitError: the run to start from is not there, or its encoder does not fit.
+        MisfitError: the run to start from is not there, or its encoder does not fit; or the
+            perceptrons have fewer outputs than there are classes.
     """
+    for place, mlp in (("mlp", spec.mlp), ("own_mlp", spec.own_mlp)):
+        shared.check_outputs(f"{place}.model.structure", mlp.model, spec.data, spec.half)
     taken = _take_encoder(spec, references)
     runs = [] if taken is None else [taken]
     for seed in spec.seeds:
@@ -96,7 +99,7 @@ def _make_training(
 ) -> AutoencoderTraining:
     fields = {name: getattr(configuration, name) for name in type(configuration).model_fields}
     return AutoencoderTraining.model_validate(
-        {**fields, "seed": seed, "split_seed": spec.split_seed, "dataset": spec.dataset}
+        {**fields, "seed": seed, "split_seed": spec.split_seed, "dataset": spec.data}
     )
 
 
@@ -127,12 +130,17 @@ def say_misfit(source: Training | None, spec: Q4Spec) -> str | None:
     if source.model.structure != spec.mlp.model.structure:
         theirs, ours = say_sizes(source.model), say_sizes(spec.mlp.model)
         return f"has an encoder {theirs}, which does not fit the perceptron {ours}"
-    if source.dataset != spec.dataset:
-        return f"learnt {source.dataset}, not {spec.dataset}"
+    if source.dataset != spec.data:
+        return f"learnt {_identify(source.dataset)}, not {_identify(spec.data)}"
     if source.split_seed != spec.split_seed:
         return (f"learnt pictures that are held out here: "
                 f"its split_seed is {source.split_seed}, not {spec.split_seed}")  # fmt: skip
     return None
+
+
+def _identify(dataset: Dataset) -> str:
+    """The data set's name, and which of several that had it in turn."""
+    return f"{dataset.name} ({dataset.sha256:.12})" if isinstance(dataset, OwnDataset) else dataset
 
 
 def _plan_pairs(
@@ -181,7 +189,7 @@ def _plan_mlp(
     training = MlpTraining(
         seed=seed,
         split_seed=spec.split_seed,
-        dataset=spec.dataset,
+        dataset=spec.data,
         half=spec.half,
         model=mlp.model,
         optimiser=mlp.optimiser,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fmx_ml.data.classes import CLASS_NAMES, class_name
+from fmx_ml.data.classes import all_names
 from fmx_ml.experiments import q4_autoencoders, shared, sweeps
 from fmx_ml.experiments.q4_autoencoders import Encoders, Whose
 from fmx_ml.experiments.q4_spec import MlpConfiguration, Q4Spec, say_sizes
@@ -55,7 +55,7 @@ def _draw_pair(spec: Q4Spec, sweep: Mapping[Start, Runs], qualifier: str) -> Lin
     return Lines(
         title=f"Pre-training by {encoder}{qualifier}",
         subtitle=" · ".join([
-            shared.name_data(spec.dataset, spec.half),
+            shared.name_data(spec.data, spec.half),
             _name_mlp(spec.own_mlp if is_own else spec.mlp),
             f"{spec.sweep_epochs} epochs",
             shared.name_seeds(sweeps.list_outcomes(sweep)),
@@ -99,13 +99,13 @@ def _name(whose: Whose, spec: Q4Spec) -> str:
 
 
 def _list_names(spec: Q4Spec) -> list[str]:
-    return [class_name(spec.dataset, index) for index in range(len(CLASS_NAMES))]
+    return list(all_names(spec.data))
 
 
 def _describe(spec: Q4Spec, outcomes: Outcomes, *further: str) -> str:
     training = q4_autoencoders.training_of(outcomes[0])
     return " · ".join([
-        shared.name_data(spec.dataset),
+        shared.name_data(spec.data),
         q4_autoencoders.name_autoencoder(training),
         shared.name_seeds(outcomes),
         *further,

@@ -23,10 +23,12 @@ from fmx_ml.specs import (
     CnnConfiguration,
     CnnSpec,
     CommonSpec,
+    Dataset,
     EarlyStopping,
     Epochs,
     Half,
     OptimiserSpec,
+    OwnDataset,
     Percent,
     RunId,
     misfit,
@@ -135,12 +137,19 @@ class _Whole:
 
     key: str
     figure: str
-    title: str
     half: Half
     configuration: Literal["initial", "best"]
 
     def name_run(self, seed: int) -> str:
         return f"{self.prefix}{seed}"
+
+    def title(self, dataset: Dataset) -> str:
+        which = "first" if self.configuration == "initial" else "best"
+        if isinstance(dataset, OwnDataset):
+            half = shared.name_half(dataset, self.half).capitalize()
+        else:
+            half = {"fm1": "FMNIST1", "fm2": "FMNIST2"}[self.half]
+        return f"{half}, {which} configuration"
 
     @property
     def prefix(self) -> str:
@@ -152,9 +161,9 @@ class _Whole:
         return PlannedRun(name=self.name_run(seed), training=training)
 
 
-_INITIAL = _Whole("fmnist2_initial", "17", "FMNIST2, first configuration", "fm2", "initial")
-_SOURCE = _Whole("fmnist2_best", "18", "FMNIST2, best configuration", "fm2", "best")
-_TARGET = _Whole("fmnist1", "19", "FMNIST1, best configuration", "fm1", "best")
+_INITIAL = _Whole("fmnist2_initial", "17", "fm2", "initial")
+_SOURCE = _Whole("fmnist2_best", "18", "fm2", "best")
+_TARGET = _Whole("fmnist1", "19", "fm1", "best")
 WHOLES = (_INITIAL, _SOURCE, _TARGET)
 
 
@@ -265,7 +274,7 @@ def collate(job: Finished[Q5Spec]) -> Collation:
     return Collation(
         tables=[
             *(
-                q5_tables.tabulate_whole(whole.key, whole.title, rows, qualifier)
+                q5_tables.tabulate_whole(whole.key, whole.title(job.spec.data), rows, qualifier)
                 for whole, rows in compared.items()
             ),
             *q5_tables.tabulate_final(final, job.preset, job.spec, percent),
@@ -298,7 +307,9 @@ def gather(job: Finished[Q5Spec]) -> Sweep:
 def _say_source(job: Finished[Q5Spec]) -> str:
     """Where transferred weights are from."""
     if job.spec.source_run is None:
-        return "this job's run on fm2 with the same seed"
+        half = shared.name_half(job.spec.data, "fm2")
+        article = "the " if isinstance(job.spec.data, OwnDataset) else ""
+        return f"this job's run on {article}{half} with the same seed"
     taken = next((o.training for o in job.outcomes if o.name == _SOURCE_RUN), None)
     words = [f"run {job.spec.source_run}"]
     if isinstance(taken, CnnTraining):
@@ -310,11 +321,11 @@ def _draw_whole(
     job: Finished[Q5Spec], whole: _Whole, outcomes: Sequence[RunOutcome], qualifier: str
 ) -> Drawing:
     """Figures 17, 18 and 19."""
-    title = f"{whole.title}: loss and accuracy{qualifier}"
+    title = f"{whole.title(job.spec.data)}: loss and accuracy{qualifier}"
     pair = CurvePair(
         title=title,
         subtitle=" · ".join([
-            shared.name_data(job.spec.dataset, whole.half),
+            shared.name_data(job.spec.data, whole.half),
             shared.describe_configuration(getattr(job.spec, whole.configuration)),
             shared.name_seeds(outcomes),
             *(["bold: mean", "dots: best"] if len(outcomes) > 1 else []),
@@ -357,7 +368,7 @@ def _draw_lines(
     job: Finished[Q5Spec], sweep: Sweep, figure: str, label: str, qualifier: str
 ) -> Lines:
     subtitle = " · ".join([
-        shared.name_data(job.spec.dataset, "fm1"),
+        shared.name_data(job.spec.data, "fm1"),
         shared.describe_configuration(job.spec.best),
         shared.name_seeds(sweeps.list_outcomes(sweep)),
         *(["transfer from another run"] if job.spec.source_run is not None else []),

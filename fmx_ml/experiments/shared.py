@@ -9,18 +9,22 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from fmx_ml.data.classes import classes_of
 from fmx_ml.plots.recipes import Confusion, Curve, Curves
-from fmx_ml.questions import Cell, Drawing, Numbers
+from fmx_ml.questions import Cell, Drawing, MisfitError, Numbers
 from fmx_ml.results import Comparison, RunOutcome, Table, compare, spread
 from fmx_ml.sinks import EpochMetrics
 from fmx_ml.specs import (
     CnnConfiguration,
     CnnSpec,
     CommonSpec,
-    DatasetName,
+    Dataset,
     Half,
+    MlpSpec,
     OptimiserSpec,
+    OwnDataset,
     Preset,
+    name_of,
 )
 from fmx_ml.trainings import CnnTraining
 
@@ -36,8 +40,8 @@ _SCATTER = {"seeds", "device", "split_seed", "dataset"}
 def qualify(preset: Preset, spec: CommonSpec) -> str:
     """What every title must say where the figures are not those of the report's experiment."""
     words = []
-    if spec.dataset == "synthetic":
-        words.append("synthetic data")
+    if spec.dataset != "fashion-mnist":
+        words.append("synthetic data" if spec.dataset == "synthetic" else spec.dataset)
     if preset == "quick":
         words.append("quick preset")
     return f" ({', '.join(words)})" if words else ""
@@ -83,10 +87,25 @@ def flatten(value: BaseModel, place: str = "") -> dict[str, Any]:
     return flat
 
 
-def name_data(dataset: DatasetName, half: Half | None = None) -> str:
+def name_data(dataset: Dataset, half: Half | None = None) -> str:
     """The data set and the half of its classes, as a title has it."""
-    name = "Fashion-MNIST" if dataset == "fashion-mnist" else "synthetic data"
-    return f"{name}, {half}" if half else name
+    known = {"fashion-mnist": "Fashion-MNIST", "synthetic": "synthetic data"}
+    name = known.get(name_of(dataset), name_of(dataset))
+    return f"{name}, {name_half(dataset, half)}" if half else name
+
+
+def name_half(dataset: Dataset, half: Half) -> str:
+    """A half of the classes; the report's names are for the report's halves."""
+    if isinstance(dataset, OwnDataset):
+        return "first half" if half == "fm1" else "second half"
+    return half
+
+
+def check_outputs(place: str, model: MlpSpec, dataset: Dataset, half: Half) -> None:
+    """Raises MisfitError for a perceptron with fewer outputs than the half has classes."""
+    num_outputs, num_classes = model.sizes[-1], len(classes_of(dataset, half))
+    if num_outputs < num_classes:
+        raise MisfitError(place, f"{num_outputs} outputs are too few for {num_classes} classes")
 
 
 def name_cnn(model: CnnSpec, optimiser: OptimiserSpec, batch_size: int) -> str:
@@ -161,7 +180,8 @@ def _look_up(value: Any, keys: Sequence[str]) -> float:
 def make_cnn_training(spec: CommonSpec, seed: int, **changes: Any) -> CnnTraining:
     """The training of a seed: those of the spec's fields that a training has, then the changes."""
     fields = {n: getattr(spec, n) for n in CnnTraining.model_fields if hasattr(spec, n)}
-    return CnnTraining.model_validate({**fields, "seed": seed, **changes})
+    told = {"dataset": spec.data, "seed": seed}
+    return CnnTraining.model_validate({**fields, **told, **changes})
 
 
 def make_configured_training(

@@ -98,7 +98,7 @@ def conclude(
     model.to(CPU).load_state_dict(result.best_weights)
     summary = _summarise(model, data, training, result, sink)
     _save_reconstructions(model, data.samples, input_of(training.normalise), sink)
-    _save_model(training, result, sink)
+    _save_model(training, data.dataset, result, sink)
     return summary
 
 
@@ -182,11 +182,11 @@ def _save_codes(model: Autoencoder, train: Examples, sink: Sink) -> list[float]:
     return explained_2.tolist()
 
 
-def _save_model(training: AutoencoderTraining, result: Fit, sink: Sink) -> None:
+def _save_model(training: AutoencoderTraining, dataset: str, result: Fit, sink: Sink) -> None:
     card = AutoencoderCard(
         architecture=training.model,
         input=input_of(training.normalise),
-        dataset=training.dataset,
+        dataset=dataset,
         seed=training.seed,
         split_seed=training.split_seed,
         best_epoch=result.best_epoch,

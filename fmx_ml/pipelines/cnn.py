@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from safetensors.numpy import save
 
-from fmx_ml.data.classes import HALVES
+from fmx_ml.data.classes import classes_of
 from fmx_ml.data.loader import HalfData, first_of_each
 from fmx_ml.data.sources import DataSources, Pictures
 from fmx_ml.engine.augmentation import augment
@@ -67,7 +67,7 @@ def make_model(
 ) -> Cnn:
     """The network on the device, its weights drawn from the seed or taken from a finished run."""
     weights = torch.Generator().manual_seed(derive_seed(training.seed, "weights"))
-    model = build(training.model, len(HALVES[training.half]), weights)
+    model = build(training.model, len(classes_of(training.dataset, training.half)), weights)
     if training.transfer is not None:
         start_from(model, training.transfer, needed)
     model.dropout.seed(derive_seed(training.seed, "dropout"), device)
@@ -154,7 +154,7 @@ def _describe(training: CnnTraining, data: HalfData, result: Fit, sink: Sink) ->
         class_names=data.names,
         class_indices=data.classes,
         outputs=outputs_of(training.model, len(data.classes)),
-        dataset=training.dataset,
+        dataset=data.dataset,
         half=training.half,
         seed=training.seed,
         split_seed=training.split_seed,

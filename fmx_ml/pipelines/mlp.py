@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from fmx_ml.data.classes import HALVES
+from fmx_ml.data.classes import classes_of
 from fmx_ml.data.loader import HalfData
 from fmx_ml.data.sources import DataSources
 from fmx_ml.engine.denormals import denormals_flushed
@@ -88,7 +88,7 @@ def conclude(
 def make_model(training: MlpTraining, needed: Sequence[NeededRun]) -> Mlp:
     """The network on the CPU, its weights drawn from the seed or copied from an encoder."""
     weights = torch.Generator().manual_seed(derive_seed(training.seed, "weights"))
-    model = build(training.model, len(HALVES[training.half]), weights)
+    model = build(training.model, len(classes_of(training.dataset, training.half)), weights)
     if training.encoder is not None:
         encoder = _require_encoder(training, training.encoder, needed)
         for dense, source in zip(model.denses, encoder.encoders, strict=True):
@@ -133,7 +133,7 @@ def _describe(training: MlpTraining, data: HalfData, result: Fit, sink: Sink) ->
         class_names=data.names,
         class_indices=data.classes,
         outputs=outputs_of(training.model, len(data.classes)),
-        dataset=training.dataset,
+        dataset=data.dataset,
         half=training.half,
         seed=training.seed,
         split_seed=training.split_seed,

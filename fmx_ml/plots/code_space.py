@@ -20,10 +20,12 @@ from fmx_ml.plots.style import (
     make_figure,
     place,
     say_empty,
+    shorten,
 )
 
 _HEIGHT = 6.4  # inches
 _LEFT, _BOTTOM, _RIGHT = 0.8, 0.65, 1.65  # inches for axis labels and for the legend
+_NAME_HEIGHT = 0.27  # inches of a class in the legend
 _MARKERS = "osD^v<>pPX"  # a class's place has a shape as well as a colour
 _INK_OF_POINTS = 30_000  # square points, shared by all dots
 _LARGEST_DOT, _SMALLEST_DOT = 16.0, 3.0  # square points
@@ -33,8 +35,9 @@ def draw_code_space(recipe: CodeSpace) -> Figure:
     """A dot a picture, and a large marker at the median of each class."""
     tensors = load_file(recipe.path)
     codes_N2, labels_N = tensors["codes"], tensors["labels"]
-    figure = make_figure(PAGE_WIDTH, _HEIGHT, recipe.title, recipe.subtitle)
-    width, height = PAGE_WIDTH - _LEFT - _RIGHT, _HEIGHT - _BOTTOM - HEADER_INCHES
+    tall = max(_HEIGHT, HEADER_INCHES + _BOTTOM + _NAME_HEIGHT * (len(recipe.names) + 1))
+    figure = make_figure(PAGE_WIDTH, tall, recipe.title, recipe.subtitle)
+    width, height = PAGE_WIDTH - _LEFT - _RIGHT, tall - _BOTTOM - HEADER_INCHES
     axes = place(figure, _LEFT, _BOTTOM, width, height)
     axes.set_xlabel(recipe.x_label)
     axes.set_ylabel(recipe.y_label)
@@ -44,7 +47,7 @@ def draw_code_space(recipe: CodeSpace) -> Figure:
     _draw_dots(axes, codes_N2, labels_N)
     handles = [
         _draw_median(axes, codes_N2[labels_N == label], label, name)
-        for label, name in enumerate(recipe.names)
+        for label, name in enumerate(shorten(recipe.names))
         if (labels_N == label).any()
     ]
     legend = axes.legend(
@@ -67,9 +70,10 @@ def _draw_dots(axes: Axes, codes_N2: NDArray[np.float32], labels_N: NDArray[np.i
 
 def _draw_median(axes: Axes, codes_N2: NDArray[np.float32], label: int, name: str) -> Line2D:
     x, y = np.median(codes_N2, axis=0)
-    colour = CLASS_COLOURS[label % len(CLASS_COLOURS)]
+    rounds, place = divmod(label, len(CLASS_COLOURS))
+    colour, marker = CLASS_COLOURS[place], _MARKERS[(place + rounds) % len(_MARKERS)]
     (line,) = axes.plot(
-        x, y, marker=_MARKERS[label % len(_MARKERS)], color=colour,
+        x, y, marker=marker, color=colour,
         markersize=10, markeredgecolor="white", markeredgewidth=1.3, linestyle="", label=name,
         clip_on=False, zorder=5,
     )  # fmt: skip

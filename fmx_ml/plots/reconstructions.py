@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from fmx_ml.plots.recipes import Reconstructions
-from fmx_ml.plots.style import HEADER_INCHES, MUTED, PAGE_WIDTH, SMALL, make_figure, place
+from fmx_ml.plots.style import (
+    HEADER_INCHES,
+    MUTED,
+    PAGE_WIDTH,
+    SMALL,
+    make_figure,
+    place,
+    shorten,
+)
 from fmx_ml.plots.tiles import lay_tiles, middles, strip
 
 _MAX_PER_CLASS = 6
@@ -31,7 +39,7 @@ def draw_reconstructions(recipe: Reconstructions) -> Figure:
     rows = -(-len(recipe.names) // _BLOCKS)
     height = HEADER_INCHES + rows * (pair + _BETWEEN) + _BOTTOM
     figure = make_figure(PAGE_WIDTH, height, recipe.title, recipe.subtitle)
-    for label, name in enumerate(recipe.names):
+    for label, name in enumerate(shorten(recipe.names)):
         block, row = divmod(label, rows)
         left = block * PAGE_WIDTH / _BLOCKS + _LEFT
         bottom = height - HEADER_INCHES - row * (pair + _BETWEEN) - pair

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from fmx_ml.plots.recipes import Samples
-from fmx_ml.plots.style import HEADER_INCHES, make_figure, place
+from fmx_ml.plots.style import HEADER_INCHES, make_figure, place, shorten
 
 _PER_CLASS = 8
 _SIDE, _GAP = 28, 3  # pixels of the data set
@@ -28,7 +28,7 @@ def draw_samples(recipe: Samples) -> Figure:
     axes = place(figure, _LEFT, _BOTTOM, across, down)
     axes.imshow(sheet_HW, cmap="gray", vmin=0, vmax=_WHITE, interpolation="none")
     axes.set_xticks([])
-    axes.set_yticks([row * (_SIDE + _GAP) + _SIDE / 2 for row in range(len(names))], names)
+    axes.set_yticks([row * (_SIDE + _GAP) + _SIDE / 2 for row in range(len(names))], shorten(names))
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     return figure

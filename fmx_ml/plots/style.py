@@ -1,6 +1,6 @@
 """How every figure looks, and how it is written: equal numbers give equal files."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -122,6 +122,11 @@ def _fit(text: Text, inches: float, points: float) -> None:
     text.set_fontsize(points)
     width, _ = measure(text)
     text.set_fontsize(points * min(1, inches / max(width, 1e-6)))
+
+
+def shorten(names: Sequence[str], longest: int = 14) -> list[str]:
+    """Names of classes as an axis has room for them."""
+    return [n if len(n) <= longest else n[: longest - 1].rstrip() + _ELLIPSIS for n in names]
 
 
 def say_empty(axes: Axes) -> None:

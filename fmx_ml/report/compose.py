@@ -57,8 +57,8 @@ class JobReport:
     @property
     def smoke_reasons(self) -> tuple[str, ...]:
         """Why its figures are not those of the report's experiment, if they are not."""
-        words = prose.SMOKE
-        return tuple(words[v] for v in (self.results.preset, self.results.dataset) if v in words)
+        chosen = {"preset": self.results.preset, "dataset": self.results.dataset}
+        return tuple(words for (what, value), words in prose.SMOKE.items() if chosen[what] == value)
 
     @property
     def span(self) -> tuple[datetime, datetime] | None:

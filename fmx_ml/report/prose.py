@@ -10,8 +10,8 @@ _EMPHASIS = re.compile(r"\*([^*\s](?:[^*]*[^*\s])?)\*")
 _BLANK_LINES = re.compile(r"\n\s*\n")
 
 SMOKE = {
-    "quick": "quick preset",
-    "synthetic": "synthetic data",
+    ("preset", "quick"): "quick preset",
+    ("dataset", "synthetic"): "synthetic data",
 }
 
 _INTRODUCTION = """\

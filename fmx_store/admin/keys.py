@@ -25,7 +25,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON document.")]
 
 
 @contextmanager
-def _record() -> Generator[Database]:
+def open_record() -> Generator[Database]:
     """The record that the settings name; exits with 1 where it does not answer."""
     db = Database(get_settings().database)
     try:
@@ -37,14 +37,15 @@ def _record() -> Generator[Database]:
         db.close()
 
 
-def _refuse(message: str, status: int) -> typer.Exit:
+def refuse(message: str, status: int) -> typer.Exit:
+    """What ends the command: its reason is printed."""
     typer.echo(f"fmx admin: {message}", err=True)
     return typer.Exit(status)
 
 
 def _check(what: str, text: str, longest: int) -> str:
     if not (0 < len(text) <= longest and text.isprintable()):
-        raise _refuse(f"{what} is 1 to {longest} printable characters", 2)
+        raise refuse(f"{what} is 1 to {longest} printable characters", 2)
     return text
 
 
@@ -62,7 +63,7 @@ def create(
     _check("an owner", owner, MAX_OWNER_LENGTH)
     name = "" if name is None else _check("a name", name, MAX_NAME_LENGTH)
     expires_at = None if expires_days is None else now() + timedelta(days=expires_days)
-    with _record() as db:
+    with open_record() as db:
         row, key = keys.create(db, owner, set(scope), name=name, expires_at=expires_at)
     if as_json:
         typer.echo(json.dumps({**_describe(row), "key": key}, indent=2))
@@ -74,7 +75,7 @@ def create(
 @app.command("list")
 def list_keys(as_json: AsJson = False) -> None:
     """List the keys there are and were, without what lets anyone in."""
-    with _record() as db:
+    with open_record() as db:
         found = [_describe(key) for key in keys.list_keys(db)]
     if as_json:
         typer.echo(json.dumps({"items": found}, indent=2))
@@ -89,11 +90,11 @@ def revoke(
     as_json: AsJson = False,
 ) -> None:
     """End a key for good. Servers notice within 5 seconds."""
-    with _record() as db:
+    with open_record() as db:
         try:
             row = keys.revoke(db, key_id.upper())
         except NotFoundError as error:
-            raise _refuse(str(error), 1) from None
+            raise refuse(str(error), 1) from None
     if as_json:
         typer.echo(json.dumps(_describe(row), indent=2))
     else:

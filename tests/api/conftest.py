@@ -9,11 +9,21 @@ import httpx
 import pytest
 from http_service import Service, serve
 from model_files import made, model_id, other, predict_path
+from page_fixtures import at, browser, scene, shots
 from services import Column
 
 from fmx_store.settings import Settings
 
-__all__ = ["made", "model_id", "other", "predict_path"]
+__all__ = [
+    "at",
+    "browser",
+    "made",
+    "model_id",
+    "other",
+    "predict_path",
+    "scene",
+    "shots",
+]
 
 # No test here is about lost workers, so no run that a test holds is taken from it.
 LEASE_SECONDS = 600.0

@@ -9,7 +9,25 @@ import httpx
 from fastapi.routing import APIRoute
 from http_service import Service
 
-from api.routes import artifacts, health, inference, jobs, kinds, models, pages, reports, runs
+from api.pages.modules import ROUTERS
+from api.routes import (
+    aliases,
+    artifacts,
+    datasets,
+    events,
+    health,
+    inference,
+    jobs,
+    kinds,
+    metrics,
+    mlflow,
+    models,
+    pages,
+    reports,
+    repository,
+    runs,
+    tensorboard,
+)
 from fmx_store import keys
 from fmx_store.keys import Scope
 
@@ -27,13 +45,33 @@ class Route:
     def fill(self, **ids: str) -> str:
         """The path with ids in it."""
         given = {"kind": "q1", "form": "html", "version": "1", "path": "a.txt", **ids}
+        given |= {"name": "digits", "rest": "status", "extension": "system"} | given
         return re.sub(r":\w+}", "}", self.path).format(**given)
 
 
 def _routers() -> Iterator[tuple[str, Sequence[Any]]]:
-    for module in (kinds, jobs, runs, artifacts, models, reports, health, pages):
+    for module in (
+        kinds,
+        jobs,
+        events,
+        runs,
+        artifacts,
+        tensorboard,
+        datasets,
+        aliases,
+        models,
+        reports,
+        mlflow,
+        health,
+        metrics,
+        pages,
+    ):
         yield "", module.router.routes
+    for router in ROUTERS:
+        yield "", router.routes
     yield "", inference.server_router.routes
+    yield "", repository.router.routes
+    yield "", repository.unserved_router.routes
     yield inference.MODEL_PATH, inference.model_router.routes
     yield f"{inference.MODEL_PATH}/versions/{{version}}", inference.model_router.routes
 

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from http_service import wait_until
 
-from api.predict.budget import Budget
+from fmx_ml.data.budget import Budget
 
 
 def test_who_wants_more_than_is_left_waits() -> None:

@@ -73,7 +73,13 @@ def split(answer: httpx.Response) -> tuple[dict[str, Any], bytes]:
 
 
 def test_the_server_tells_of_itself(shared: Service) -> None:
-    assert shared.get("/v2")["extensions"] == ["binary_tensor_data"]
+    assert shared.get("/v2")["extensions"] == [
+        "binary_tensor_data",
+        "classification",
+        "model_configuration",
+        "model_repository",
+        "statistics",
+    ]
     assert shared.get("/v2/health/live") == {"live": True}
     assert shared.get("/v2/health/ready") == {"ready": True}
 
@@ -99,7 +105,7 @@ def test_a_model_tells_of_itself(shared: Service, path: str, version: str) -> No
     ]
 
 
-@pytest.mark.parametrize("end", ["", "/ready", "/infer"])
+@pytest.mark.parametrize("end", ["", "/ready", "/config", "/stats", "/infer"])
 def test_other_models_and_versions_are_404(shared: Service, path: str, end: str) -> None:
     method = "POST" if end == "/infer" else "GET"
     for other in (f"/v2/models/none{end}", f"{path}/versions/2{end}"):
@@ -227,6 +233,13 @@ BLANK = np.zeros((2, 28, 28), np.uint8)
         (
             {"outputs": [{"name": "label", "parameters": {"classification": 3}}]},
             "/outputs/0/parameters/classification",
+        ),
+        *(
+            (
+                {"outputs": [{"name": "probabilities", "parameters": {"classification": odd}}]},
+                "/outputs/0/parameters/classification",
+            )
+            for odd in (-1, 1.5, "2", True, [2])
         ),
         ({"id": 7}, "/id"),
     ],

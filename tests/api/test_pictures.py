@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from services import ROOT
 
-from api.predict.pictures import Picture, PictureError, read_picture
+from fmx_ml.data.pictures import Picture, PictureError, read_picture
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL.*")  # as the server does
 
@@ -279,7 +279,7 @@ def test_refusing_takes_no_memory(tmp_path: Path) -> None:
         (tmp_path / str(number)).write_bytes(content)
     code = (
         "import json, pathlib, resource, sys\n"
-        "from api.predict.pictures import PictureError, read_picture\n"
+        "from fmx_ml.data.pictures import PictureError, read_picture\n"
         "def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "files = [p.read_bytes() for p in pathlib.Path(sys.argv[1]).iterdir()]\n"
         "before, codes = peak(), []\n"

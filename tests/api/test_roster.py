@@ -11,7 +11,8 @@ from model_files import ModelFiles
 from sqlalchemy import Connection, event
 
 from api.predict import roster as module
-from fmx_store import jobs
+from fmx_store import aliases, jobs
+from fmx_store.tables import Model
 from fmx_store.viewers import EVERYONE, Record
 
 
@@ -96,3 +97,42 @@ def test_a_lookup_that_a_deletion_overtakes_is_not_kept(
     service.client.post(path, json={"images": made.test.images_NHW[:1].tolist()})
     monkeypatch.undo()
     problem(service.client.post(path, json={"test_rows": [0]}), 404, "not_found")
+
+
+def test_a_lookup_that_a_promotion_and_a_deletion_overtake_goes_on(
+    service: Service, made: ModelFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of another server, whose model is gone between two reads: the alias names the next one."""
+    job_id, path = make_model(service, made)
+    _, other_path = make_model(service, made)
+    first, second = (p.split("/")[3] for p in (path, other_path))
+    aliases.promote(service.db, "production", first)
+    catalogue = service.app.state.services.catalogue
+    files, asked = catalogue.files, list[str]()
+
+    def lose(model: Model) -> object:
+        asked.append(model.id)
+        if model.id == first:
+            aliases.promote(service.db, "production", second)
+            jobs.remove(service.db, job_id)
+        return files(model)
+
+    monkeypatch.setattr(catalogue, "files", lose)
+    body = {"images": made.test.images_NHW[:1].tolist()}
+    answer = service.client.post("/v1/models/production/predict", json=body)
+    assert answer.json()["model"] == second
+    assert asked[0] == first
+    problem(service.client.post(path, json=body), 404, "not_found")
+
+
+def test_a_model_by_many_names_is_one(service: Service, made: ModelFiles) -> None:
+    """It takes the place of one among those that are kept in memory."""
+    _, path = make_model(service, made)
+    model_id = path.split("/")[3]
+    body = {"images": made.test.images_NHW[:1].tolist()}
+    for number in range(30):
+        aliases.promote(service.db, f"name-{number}", model_id)
+        assert service.client.post(f"/v1/models/name-{number}/predict", json=body).is_success
+    roster = service.app.state.services.roster
+    assert roster.loaded_ids() == {model_id}
+    assert len(roster._entries) == 30

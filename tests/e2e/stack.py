@@ -99,6 +99,15 @@ def serve(column: Column, **settings: object) -> Generator[tuple[Process, httpx.
             yield process, client
 
 
+def fmx_data(column: Column, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command `fmx data` on a column's record."""
+    command = [sys.executable, "-m", "fmx_client.cli", "data", *arguments]
+    environment = column.process_environment()
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+
+
 def wait_until(
     look: Callable[[], T | None], seconds: float, explain: Callable[[], object] = lambda: ""
 ) -> T:

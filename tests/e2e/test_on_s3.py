@@ -5,8 +5,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from own_pictures import write_folder
 from services import Column
-from stack import serve, submit, wait_for_end, wait_until
+from stack import fmx_data, serve, submit, wait_for_end, wait_until
 
 from fmx_client import Client
 from fmx_store.blobs import open_store
@@ -20,12 +21,15 @@ def test_a_job_and_its_files(
 ) -> None:
     column = engines_column.on(s3_storage)
     store = open_store(column.settings())
+    pictures = str(write_folder(tmp_path / "pictures"))
+    assert fmx_data(column, "register", "creatures", "--folder", pictures).returncode == 0
     with serve(column) as (process, http), Client(str(http.base_url)) as client:
-        job_id = submit(http, preset="quick", spec={"dataset": "synthetic", "max_epochs": 2})
+        job_id = submit(http, preset="quick", spec={"dataset": "creatures", "max_epochs": 2})
         body = wait_for_end(http, job_id)
         assert body["state"] == "succeeded", "".join(process.lines)
         listed = list(client.artifacts(job_id))
-        assert {item.sha256 for item in listed} == set(store.digests())
+        learnt = client.dataset("creatures").sha256
+        assert {item.sha256 for item in listed} | {learnt} == set(store.digests())
         for number, item in enumerate(listed):
             file = client.download(job_id, item, tmp_path / str(number))
             assert hashlib.sha256(file.read_bytes()).hexdigest() == item.sha256
@@ -37,6 +41,7 @@ def test_a_job_and_its_files(
         assert figure.content.startswith(b"\x89PNG")
         check_everything(column)
         client.delete(job_id)
+        client.remove_dataset("creatures")
         wait_until(lambda: not list(store.digests()), 10)
         check_everything(column)
         assert process.stop() == 0

@@ -4,8 +4,9 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from command_line import Fmx
 from http_service import Service, serve
-from services import Column
+from services import Column, free_port
 from stand_in import LEASE_SECONDS
 
 
@@ -15,3 +16,14 @@ def service(embedded_column: Column, tmp_path: Path) -> Generator[Service]:
     settings = embedded_column.settings(port=0, lease_seconds=LEASE_SECONDS)
     with serve(settings, tmp_path) as running:
         yield running
+
+
+@pytest.fixture
+def fmx(service: Service) -> Fmx:
+    return Fmx(service.server.url)
+
+
+@pytest.fixture
+def nowhere() -> Fmx:
+    """A port that nothing listens on."""
+    return Fmx(f"http://127.0.0.1:{free_port()}")

@@ -1,31 +1,25 @@
 """The command `fmx`: what it prints, where, and how it exits."""
 
 import json
-import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
+from command_line import Fmx
 from http_service import Service, epoch
 from model_files import make_model_files, png
-from services import ROOT, free_port
-from typer.testing import CliRunner
 
-from fmx_client.cli import app
-from fmx_store import claims
+from fmx_store import claims, datasets
 
 COMMANDS = [
     ["submit"],
     ["jobs"],
     ["show"],
     ["watch"],
+    ["logs"],
     ["results"],
     ["artifacts", "list"],
     ["artifacts", "get"],
@@ -36,59 +30,16 @@ COMMANDS = [
     ["delete"],
     ["kinds"],
     ["models"],
+    ["models", "promote"],
+    ["models", "aliases"],
+    ["models", "unname"],
+    ["datasets"],
+    ["tensorboard"],
+    ["doctor"],
+    ["compare"],
+    ["open"],
     ["version"],
 ]
-
-
-@dataclass(frozen=True)
-class Said:
-    """What a command printed, and its exit status."""
-
-    status: int
-    out: str
-    err: str
-
-    @property
-    def value(self) -> Any:
-        """The one JSON document on standard output."""
-        assert self.status == 0, self.err
-        return json.loads(self.out)
-
-
-class Fmx:
-    """The command line, set to one server."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-
-    def __call__(self, *arguments: str, stdin: str | None = None) -> Said:
-        environment = {"FMX_URL": self.url, "COLUMNS": "", "TERM": "dumb"}
-        result = CliRunner().invoke(app, arguments, input=stdin, env=environment)
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return Said(result.exit_code, result.stdout, result.stderr)
-
-    def start(self, *arguments: str) -> "subprocess.Popen[str]":
-        """The command as a process of its own."""
-        return subprocess.Popen(
-            [sys.executable, "-m", "fmx_client.cli", *arguments],
-            cwd=ROOT,
-            env={**os.environ, "FMX_URL": self.url},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-
-@pytest.fixture
-def fmx(service: Service) -> Fmx:
-    return Fmx(service.server.url)
-
-
-@pytest.fixture
-def nowhere() -> Fmx:
-    """A port that nothing listens on."""
-    return Fmx(f"http://127.0.0.1:{free_port()}")
 
 
 def test_submit_prints_the_id_and_nothing_else(fmx: Fmx) -> None:
@@ -323,6 +274,37 @@ def test_no_model_is_said(fmx: Fmx) -> None:
     assert done.status == 1
     assert done.err == "fmx: there is no model yet: it takes a job that succeeded\n"
     assert fmx("models").out == "no models\n"
+
+
+def test_registered_data_sets_are_listed(service: Service, fmx: Fmx, tmp_path: Path) -> None:
+    assert fmx("datasets").out == "no registered data sets\n"
+    packed = tmp_path / "packed"
+    packed.write_bytes(b"pictures")
+    about = {
+        "class_names": list("abcd"),
+        "first_half": [0, 1],
+        "train_per_class": [1000] * 4,
+        "test_per_class": [50] * 4,
+        "notes": [],
+    }
+    datasets.register(service.db, service.blobs, "letters", packed, about)
+    (found,) = fmx("datasets", "--json").value["items"]
+    assert found["classes"][3] == {
+        "class": 3, "label": "d", "half": "fm2", "train": 1000, "test": 50,
+    }  # fmt: skip
+    line = fmx("datasets").out.splitlines()[-1]
+    assert line.split()[:4] == ["letters", "4", "4000", "200"]
+
+
+def test_epochs_are_written_for_tensorboard(service: Service, fmx: Fmx, tmp_path: Path) -> None:
+    job_id = service.submit(spec={"seeds": [0, 1]})["id"]
+    service.train_one()
+    said = fmx("tensorboard", "last", f"--out={tmp_path / 'logs'}")
+    assert (said.status, said.out.strip()) == (0, f"tensorboard --logdir {tmp_path / 'logs'}")
+    folders = sorted(path.name for path in (tmp_path / "logs" / job_id).iterdir())
+    assert folders == ["seed-0", "seed-1"]
+    again = fmx("tensorboard", "last", f"--out={tmp_path / 'logs'}", "--json").value
+    assert [Path(file).is_file() for file in again["files"]] == [True, True]
 
 
 def test_feature_maps_are_drawn_into_a_file(service: Service, fmx: Fmx, tmp_path: Path) -> None:

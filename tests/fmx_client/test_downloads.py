@@ -218,3 +218,32 @@ def test_an_archive_arrives_whole_or_not_at_all(tmp_path: Path) -> None:
         with pytest.raises(errors.DownloadError, match="no zip"):
             asking.archive("x", tmp_path / "half.zip")
     assert [path.name for path in tmp_path.iterdir()] == ["all.zip"]
+
+
+def test_event_files_are_unpacked_where_they_belong(tmp_path: Path) -> None:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        archive.writestr("seed-0/events.out", b"first")
+        archive.writestr("seed-1/events.out", b"second")
+    evil = io.BytesIO()
+    with zipfile.ZipFile(evil, "w") as archive:
+        archive.writestr("../events.out", b"out")
+    damaged = bytearray(made.getvalue())
+    damaged[damaged.index(b"first")] ^= 1
+    contents = [made.getvalue(), evil.getvalue(), bytes(damaged)]
+    answers = [httpx.Response(200, stream=httpx.ByteStream(content)) for content in contents]
+    transport = httpx.MockTransport(lambda _: answers.pop(0))
+    logs = tmp_path / "logs"
+    with Client(URL, transport=transport) as asking:
+        files = asking.tensorboard("x", logs)
+        assert [file.relative_to(logs).as_posix() for file in files] == [
+            "seed-0/events.out",
+            "seed-1/events.out",
+        ]
+        assert files[1].read_bytes() == b"second"
+        with pytest.raises(errors.DownloadError, match="leaves the folder"):
+            asking.tensorboard("x", logs)
+        with pytest.raises(errors.DownloadError, match="damaged"):
+            asking.tensorboard("x", logs)
+    assert sorted(path.name for path in logs.iterdir()) == ["seed-0", "seed-1"]
+    assert not (tmp_path / "events.out").exists()

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 from ml_cases import miss
+from own_pictures import write_idx
 
 import fmx_ml.__main__ as main_module
 from fmx_ml.__main__ import FAILED, INTERRUPTED, REFUSED, main
+from fmx_ml.data.__main__ import main as pack
 from fmx_ml.errors import DataUnavailableError, DivergedError
 from fmx_ml.pipelines import common
 from fmx_ml.results import Results, Table
@@ -88,6 +90,31 @@ def test_the_folder_in_the_environment_is_looked_at(
     arguments = ["q1", "--out", str(tmp_path), "--spec", '{"max_epochs": 1}', "--threads", "1"]
     assert main(arguments) == 0
     assert small_data[0][3].dataset_dir == tmp_path / "named"
+
+
+def test_pictures_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    packed = tmp_path / "digits.safetensors"
+    folder = str(write_idx(tmp_path / "idx", 200, 50))
+    assert pack(["pack", "--idx", folder, "--out", str(packed)]) == 0
+    spec = '{"max_epochs": 2, "half": "fm2", "batch_size": 20}'
+    arguments = ["q1", "--out", str(tmp_path / "out"), "--data", str(packed), "--threads", "1"]
+    assert main([*arguments, "--spec", spec]) == 0
+    assert "Each run (digits)" in capsys.readouterr().out
+    results = Results.model_validate_json((tmp_path / "out" / "results.json").read_text())
+    assert results.dataset == "digits"
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["runs"][0]["training"]["dataset"]["class_names"] == list("0123456789")
+    assert list(manifest["data"][0]["checksums"]) == ["digits.safetensors"]
+    packed.write_bytes(b"nothing")
+    assert main([*arguments, "--spec", spec]) == REFUSED
+    assert "is no data set's file" in capsys.readouterr().err
+
+
+def test_a_data_set_that_nobody_has_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["q1", "--out", str(tmp_path), "--spec", '{"dataset": "digits"}']) == REFUSED
+    assert "spec.dataset: nobody has told" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

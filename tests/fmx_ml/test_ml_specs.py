@@ -62,7 +62,7 @@ def refuse(**fields: Any) -> list[dict[str, Any]]:
         ({"seeds": [-1]}, ("spec", "seeds", 0)),
         ({"seeds": [2**31]}, ("spec", "seeds", 0)),
         ({"seeds": [1, 1]}, ("spec",)),
-        ({"dataset": "mnist"}, ("spec", "dataset")),
+        ({"dataset": "no/name"}, ("spec", "dataset")),
         ({"optimiser": {"learning_rate": 0}}, ("spec", "optimiser", "learning_rate")),
         ({"optimiser": {"learning_rate": float("nan")}}, ("spec", "optimiser", "learning_rate")),
         ({"optimiser": {"learning_rate": float("inf")}}, ("spec", "optimiser", "learning_rate")),

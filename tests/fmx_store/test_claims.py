@@ -259,7 +259,8 @@ def test_events_tell_who_had_a_run_when(db: Database) -> None:
     lease = claim(db, "second").lease
     claims.finish(db, lease, Success())
     with db.read() as session:
-        query = select(Event).where(Event.run_id == lease.run_id).order_by(col(Event.seq))
+        mine = (Event.run_id == lease.run_id, Event.type == "run")
+        query = select(Event).where(*mine).order_by(col(Event.seq))
         told = [
             (e.data["state"], e.attempt, e.data["worker"], e.data["crashes"])
             for e in session.exec(query)

@@ -27,6 +27,8 @@ VALUES = {
     "dataset_download": "false",
     "dataset_timeout_seconds": "1.5",
     "log_level": "DEBUG",
+    "log_format": "json",
+    "open_metrics": "true",
     "worker_device": "cuda",
     "worker_concurrency": "4",
     "worker_threads": "2",
@@ -77,6 +79,10 @@ VALUES = {
     "max_stored_bytes": "1000000",
     "max_stored_bytes_per_owner": "10000",
     "min_free_bytes": "1000",
+    "log_bytes": "5000",
+    "max_streams": "7",
+    "max_stream_seconds": "60",
+    "max_streams_per_owner": "3",
 }
 
 

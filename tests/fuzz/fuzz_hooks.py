@@ -37,6 +37,8 @@ BEYOND_A_SCHEMA = frozenset(
         "does_not_fit",  # two values that do not go together
         "limit_exceeded",  # all runs of a job, counted
         "unknown_run",
+        "unknown_dataset",
+        "not_supported",  # of mlflow's searches
         "not_finished",
         "idempotency_mismatch",  # the same key with another request
         "bad_cursor",  # well formed, but of no list

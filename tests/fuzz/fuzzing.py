@@ -89,8 +89,8 @@ def _items(client: httpx.Client, path: str) -> list[dict[str, Any]]:
 
 @contextmanager
 def serving(column: Column) -> Generator[tuple[str, list[str]]]:
-    """The server alone, its URL and the lines that it logs. A long poll ends soon."""
-    environment = column.process_environment(port=0, max_wait_seconds=1)
+    """The server alone, its URL and the lines that it logs. Long polls and streams end soon."""
+    environment = column.process_environment(port=0, max_wait_seconds=1, max_stream_seconds=1)
     with running(["api"], environment) as process:
         url = process.wait_for(r"listens on (http://\S+)")[1]
         yield url, process.lines

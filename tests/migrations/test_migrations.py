@@ -134,6 +134,37 @@ def test_keys_of_requests_outlive_owners_and_their_going(url: str) -> None:
     engine.dispose()
 
 
+def test_models_outlive_their_aliases_and_jobs_their_traces(url: str) -> None:
+    """On the way back what older code does not know goes, and nothing else."""
+    commands.upgrade(url)
+    job_id = submit(url)
+    engine = create_engine(url, poolclass=NullPool)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE job SET traceparent = '00-1-2-01'"))
+        connection.execute(
+            text(
+                "INSERT INTO model (id, run_id, job_id, kind, run_name, dataset, created_at) "
+                "SELECT 'm', id, job_id, 'q1', name, 'synthetic', created_at FROM run "
+                "WHERE position = 0"
+            )
+        )
+        connection.execute(
+            text(
+                "INSERT INTO model_alias (name, owner, model_id, updated_at) "
+                "SELECT 'production', '', id, created_at FROM model"
+            )
+        )
+    commands.downgrade(url, "2026_11_26_checkpoints")
+    with engine.begin() as connection:
+        assert connection.execute(text("SELECT id FROM model")).all() == [("m",)]
+        assert connection.execute(text("SELECT id FROM job")).all() == [(job_id,)]
+    commands.upgrade(url)
+    commands.check(url)
+    with engine.begin() as connection:
+        assert connection.execute(text("SELECT * FROM model_alias")).all() == []
+    engine.dispose()
+
+
 def test_an_upgrade_of_a_new_database_changes_no_row(url: str) -> None:
     commands.upgrade(url)
     job_id = submit(url)
@@ -190,7 +221,7 @@ def test_every_constraint_has_the_name_that_the_convention_gives(engine: Engine,
     for table in SQLModel.metadata.tables:
         assert found.get_pk_constraint(table)["name"] == f"pk_{table}"
         for key in found.get_foreign_keys(table):
-            [column] = key["constrained_columns"]
+            column = key["constrained_columns"][0]
             assert key["name"] == f"fk_{table}_{column}_{key['referred_table']}"
 
 

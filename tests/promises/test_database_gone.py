@@ -4,9 +4,11 @@ import sqlite3
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from threading import Thread
 
 import httpx
 from fleet import Fleet, running_fleet
+from listening import Heard, listen, metrics_of, replay
 from services import Column
 from tcp_proxy import Proxy
 
@@ -40,6 +42,9 @@ def test_the_database_may_be_gone(column: Column, database_proxy: Proxy | None) 
         job_id = fleet.submit(epochs=EPOCHS)
         fleet.wait_for_epochs(job_id)
         [trainer] = worker.trainers()
+        heard: list[Heard] = []
+        listener = Thread(target=lambda: heard.extend(listen(fleet.client, job_id)), daemon=True)
+        listener.start()
         with gone(fleet, database_proxy):
             answers = ask_for(fleet, job_id, GONE_SECONDS)
             assert worker.trainers() == [trainer], "it goes on"
@@ -55,6 +60,9 @@ def test_the_database_may_be_gone(column: Column, database_proxy: Proxy | None) 
         run = jobs.list_runs(fleet.db, job_id)[0]
         assert (run.attempt, run.crashes) == (1, 0)
         assert fleet.epochs(job_id) == [list(range(1, EPOCHS + 1))]
+        listener.join(timeout=20)
+        assert heard[-1].name == "end", "one stream has outlasted it"
+        assert replay(heard) == metrics_of(fleet.client, job_id)
         fleet.check()
 
 

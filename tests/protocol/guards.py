@@ -19,6 +19,10 @@ class Guards:
     """What was written after the newest checkpoint goes when a run is claimed again."""
     claim_adopts_epochs: bool = True
     """What was written before it belongs to the new attempt."""
+    claim_tells_rewind: bool = True
+    """Whoever listens learns which of the epochs that they were told of are void."""
+    epochs_are_told_once: bool = True
+    """An epoch that is written twice is told of once."""
     checkpoint_follows_epochs: bool = True
     """A checkpoint is recorded after the epochs that lead to it."""
     checkpoint_shows_token: bool = True

@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 
 from guards import Guards
 
-from fmx_store.history_rules import Epochs, EventFact, JobFacts, JobHistory, RunFacts
+from fmx_store.history_rules import Batch, Epochs, EventFact, JobFacts, JobHistory, RunFacts
 from fmx_store.states import ACTIVE, ENDED, Reason, Role, State
 
 COLLATION = "collation"
@@ -229,6 +229,9 @@ class ModelRecord:
         if job.state is State.QUEUED:
             self._move_job(job, State.RUNNING)
         self._put(job, run, State.RUNNING)
+        goes_on = run.attempt > 1 and run.role is Role.TRAINING
+        if goes_on and self._guards.claim_tells_rewind:
+            self._note(job, "rewound", run, run.attempt, epoch=run.epochs_done)
         return Token(place, run.attempt)
 
     def _hold(self, token: Token) -> tuple[ModelJob, ModelRun] | None:
@@ -253,13 +256,21 @@ class ModelRecord:
             return None
         job, run = held
         run.beat += 1
+        self._tell(job, run, epochs)
         for epoch in epochs:
             if self._guards.epoch_replaces_itself:
                 run.epochs = [row for row in run.epochs if row[0] != epoch]
             run.epochs.append((epoch, token.attempt))
             run.epochs_done = max(run.epochs_done, epoch)
-        job.version += bool(epochs)
         return run.state
+
+    def _tell(self, job: ModelJob, run: ModelRun, epochs: Sequence[int]) -> None:
+        """Notes which epochs are new."""
+        known = run.epochs_done if self._guards.epochs_are_told_once else min(epochs, default=1) - 1
+        last = max(epochs, default=0)
+        if last > known:
+            told = (Batch(run.position, run.attempt, known + 1, last),)
+            self._note(job, "epochs", epochs=told)
 
     def checkpoint(self, token: Token, epoch: int) -> bool:
         """Records what the run can go on from."""
@@ -391,10 +402,13 @@ class ModelRecord:
         state: State | None = None,
         reason: Reason | None = None,
         paths: frozenset[str] = frozenset(),
+        *,
+        epochs: tuple[Batch, ...] = (),
+        epoch: int | None = None,
     ) -> None:
         job.version += 1
         name = run.place.name if run else None
-        fact = EventFact(job.version, kind, name, attempt, state, reason, paths)
+        fact = EventFact(job.version, kind, name, attempt, state, reason, paths, epochs, epoch)
         self.events[job.id].append(fact)
 
     def _move_job(self, job: ModelJob, to: State, reason: Reason | None = None) -> None:

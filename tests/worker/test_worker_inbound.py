@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fmx_store.inbound import make_announcement, read_announcement
+from fmx_store.inbound import make_announcement, read_announcement, read_question
 
 RUN = "01KB0000000000000000000000"
 
@@ -68,3 +68,69 @@ def test_nothing_but_the_id_gets_through() -> None:
 )
 def test_anything_else_is_dropped(left: Any) -> None:
     assert read_announcement(left) is None
+
+
+def question(body: Any = None, **changes: Any) -> dict[str, Any]:
+    """What `celery inspect ping` leaves for every worker, with another body or other parts."""
+    asked = {
+        "method": "ping",
+        "arguments": {},
+        "destination": None,
+        "pattern": None,
+        "matcher": None,
+        "ticket": "7a4f4b4c-0a8e-4b5c-9f5e-0d8c6c6f8f0a",
+        "reply_to": {"exchange": "reply.celery.pidbox", "routing_key": "b1"},
+    }
+    made = {
+        "body": base64.b64encode(json.dumps(asked if body is None else body).encode()).decode(),
+        "content-type": "application/json",
+        "headers": {"clock": 1, "expires": 1.5},
+        "properties": {"delivery_tag": "known"},
+    }
+    return {**made, **changes}
+
+
+def body_of(made: dict[str, Any] | None) -> dict[str, Any]:
+    assert made is not None
+    return json.loads(base64.b64decode(made["body"]))
+
+
+def test_a_question_is_made_anew() -> None:
+    made = read_question(question())
+    assert body_of(made)["method"] == "ping"
+    assert body_of(made)["reply_to"]["routing_key"] == "b1"
+    assert made is not None
+    assert made["headers"] == {}
+    assert made["properties"]["delivery_tag"] != "known"
+    asked = {"method": "active", "arguments": {"safe": True}, "destination": ["a@b"], "more": 1}
+    told = body_of(read_question(question(asked)))
+    assert (told["arguments"], told["destination"], "more" in told) == ({}, ["a@b"], False)
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        *(
+            question({"method": name, "arguments": {}})
+            for name in ("shutdown", "pool_restart", "revoke", "time_limit", "rate_limit", "nope")
+        ),
+        question({"method": "ping", "pattern": "*", "matcher": "glob"}),
+        question({"method": "ping", "destination": "a@b"}),
+        question({"method": "ping", "reply_to": {"exchange": "", "routing_key": "cpu"}}),
+        question({"method": "ping", "reply_to": {"exchange": "reply.celery.pidbox"}}),
+        question({"method": 1}),
+        question([]),
+        question({}),
+        question(body=None, **{"content-type": "application/x-python-serialize"}),
+        {**question(), "body": "%%%"},
+        {**question(), "body": base64.b64encode(b"[" * 100_000).decode()},
+        None,
+        1,
+        [],
+        {},
+        message(),
+    ],
+    ids=lambda left: repr(left)[:60],
+)
+def test_commands_and_junk_are_no_questions(left: Any) -> None:
+    assert read_question(left) is None

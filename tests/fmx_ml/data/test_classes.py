@@ -1,9 +1,10 @@
 import pytest
+from pydantic import ValidationError
 from torchvision.datasets import FashionMNIST
 
-from fmx_ml.data.classes import CLASS_NAMES, HALVES, class_name, names_of, to_class_index, to_label
+from fmx_ml.data.classes import CLASS_NAMES, HALVES, all_names, classes_of, names_of
 from fmx_ml.published import published_figures
-from fmx_ml.specs import Half
+from fmx_ml.specs import OwnDataset
 
 
 def test_halves_are_the_reports() -> None:
@@ -22,21 +23,31 @@ def test_names_are_the_data_sets() -> None:
     assert list(CLASS_NAMES) == FashionMNIST.classes
 
 
-@pytest.mark.parametrize("half", ["fm1", "fm2"])
-def test_mapping_goes_both_ways(half: Half) -> None:
-    for label in range(5):
-        assert to_label(half, to_class_index(half, label)) == label
-    assert [to_class_index(half, label) for label in range(5)] == list(HALVES[half])
+def test_an_own_data_sets_halves_are_as_it_says_and_what_is_left() -> None:
+    digits = OwnDataset(
+        name="digits", sha256="0" * 64, class_names=tuple("abcde"), first_half=(4, 0)
+    )
+    assert classes_of(digits, "fm1") == (4, 0)
+    assert names_of(digits, "fm1") == ("e", "a")
+    assert classes_of(digits, "fm2") == (1, 2, 3)
+    assert names_of(digits, "fm2") == ("b", "c", "d")
 
 
-def test_mapping_refuses_what_the_half_does_not_have() -> None:
-    with pytest.raises(ValueError, match="fm1 has no class 2"):
-        to_label("fm1", 2)
-    for label in (-1, 5):
-        with pytest.raises(ValueError, match="has no label"):
-            to_class_index("fm1", label)
+@pytest.mark.parametrize(
+    ("first_half", "says"),
+    [
+        ((0,), "each half has two classes"),
+        ((0, 1, 2, 3), "each half has two classes"),
+        ((0, 0), "each once"),
+        ((0, 5), "each once"),
+        ((-1, 2), "each once"),
+    ],
+)
+def test_halves_that_are_none_are_refused(first_half: tuple[int, ...], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        OwnDataset(name="x", sha256="0" * 64, class_names=tuple("abcde"), first_half=first_half)
 
 
 def test_synthetic_classes_say_that_they_are() -> None:
-    assert class_name("synthetic", 8) == "synthetic 8"
+    assert all_names("synthetic")[8] == "synthetic 8"
     assert names_of("synthetic", "fm2")[0] == "synthetic 2"

@@ -23,10 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
-from api.predict.budget import Budget
+from fmx_ml.data.budget import Budget
 from fmx_ml.specs import IMAGE_SIDE
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "F"})  # of Pillow
 MID_GREY = 127
 LIGHT_SHARE = 2 / 3  # of the border
 MOST_AT_ONCE = 2  # of the largest pictures; a WebP's takes 20 bytes a pixel while it is decoded
@@ -73,6 +74,7 @@ class Picture:
     width: int
     height: int
     inverted: bool
+    coloured: bool = False
 
 
 def read_picture(content: bytes, max_pixels: int) -> Picture:
@@ -84,6 +86,7 @@ def read_picture(content: bytes, max_pixels: int) -> Picture:
     with _DECODING.take(math.prod(_webp_size(content, max_pixels)), room):
         opened = _open(content, max_pixels)
         width, height = opened.size
+        coloured = opened.mode not in GREY_MODES
         with _DECODING.take(0 if opened.format == "WEBP" else width * height, room):
             grey = _decode(opened)
     orientation = _orientation(opened)  # not before: it loads a PNG, and hides that it is damaged
@@ -92,7 +95,21 @@ def read_picture(content: bytes, max_pixels: int) -> Picture:
     if orientation >= _SIDES_SWAPPED:
         width, height = height, width
     pixels_HW, inverted = _centre(np.asarray(grey, dtype=np.uint8))
-    return Picture(pixels_HW, width, height, inverted)
+    return Picture(pixels_HW, width, height, inverted, coloured)
+
+
+def make_square(picture: Image.Image) -> tuple[NDArray[np.uint8], bool]:
+    """A picture in memory as `read_picture` makes one of a file's, and whether it was inverted."""
+    return _centre(np.asarray(_blend(picture), dtype=np.uint8))
+
+
+def has_light_ring(images_NHW: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Whether the background of each picture is light."""
+    ring_NR = np.concatenate(
+        [images_NHW[:, 0], images_NHW[:, -1], images_NHW[:, 1:-1, 0], images_NHW[:, 1:-1, -1]],
+        axis=1,
+    )
+    return (ring_NR > MID_GREY).mean(axis=1) >= LIGHT_SHARE
 
 
 def _decode(opened: Image.Image) -> Image.Image:
@@ -199,6 +216,11 @@ def _to_grey(opened: Image.Image) -> Image.Image:
     opened.load()
     if opened.mode.startswith("I"):  # 16 bits a pixel, as grey PNGs may have
         return _shrink(Image.fromarray((np.asarray(opened) // 257).clip(0, 255).astype(np.uint8)))
+    return _blend(opened)
+
+
+def _blend(opened: Image.Image) -> Image.Image:
+    """A picture of 8 bits a channel in grey, its longer side 28 pixels."""
     if not opened.has_transparency_data:
         return _shrink(opened.convert("L"))
     coloured = opened if opened.mode == "RGBA" else opened.convert("RGBA")
@@ -230,5 +252,5 @@ def _centre(grey_HW: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], bool]:
     square_HW = np.full((IMAGE_SIDE, IMAGE_SIDE), np.median(ring), dtype=np.uint8)
     top, left = (IMAGE_SIDE - height) // 2, (IMAGE_SIDE - width) // 2
     square_HW[top : top + height, left : left + width] = grey_HW
-    inverted = bool((ring > MID_GREY).mean() >= LIGHT_SHARE)
+    inverted = bool(has_light_ring(grey_HW[None])[0])
     return (255 - square_HW if inverted else square_HW), inverted

@@ -1,0 +1,1 @@
+"""The commands of `fmx` that have a module of their own."""
