@@ -43,7 +43,7 @@ def _read(model: type[M], value: Any) -> M:
     "/mlflow/experiments/search",
     summary="Search experiments: jobs, the newest first",
     responses={
-        **answer(200, {"experiments": [mlflow_examples.EXPERIMENT], "next_page_token": None}),
+        **answer(200, {"experiments": [mlflow_examples.EXPERIMENT]}),
         **problem_responses(400, 413, 415, 422),
     },
     openapi_extra=model_request_body(schemas.SearchExperiments, {"max_results": 10}),
@@ -89,7 +89,7 @@ def get_mlflow_experiment_by_name(
     "/mlflow/runs/search",
     summary="Search runs: the trainings of some jobs",
     responses={
-        **answer(200, {"runs": [mlflow_examples.RUN], "next_page_token": None}),
+        **answer(200, {"runs": [mlflow_examples.RUN]}),
         **problem_responses(400, 413, 415, 422),
     },
     openapi_extra=model_request_body(schemas.SearchRuns, mlflow_examples.SEARCH),
@@ -112,7 +112,7 @@ def get_mlflow_run(db: Db, query: Annotated[schemas.RunQuery, Query()]) -> schem
     "/mlflow/metrics/get-history",
     summary="Show a figure of each epoch of a run",
     responses={
-        **answer(200, {"metrics": [mlflow_examples.METRIC], "next_page_token": None}),
+        **answer(200, {"metrics": [mlflow_examples.METRIC]}),
         **problem_responses(404, 422),
     },
 )

@@ -284,7 +284,9 @@ def client_alone(folder: Path) -> Path:
         link_package(folder, ROOT / room)
     place = folder / "fmx-0.1.0.dist-info"
     place.mkdir()
-    (place / "METADATA").write_text(str(distribution("fmx").read_text("METADATA")))
+    told = distribution("fmx").read_text("METADATA") or distribution("fmx").read_text("PKG-INFO")
+    assert told, "a wheel's, or a source checkout's"
+    (place / "METADATA").write_text(told)
     return folder
 
 

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,8 +69,12 @@ def test_the_machine() -> None:
 
 
 def test_a_cpu_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object, **__: object) -> str:
-        raise FileNotFoundError
+    read_text = Path.read_text
+
+    def refuse(path: Path, *arguments: Any, **named: Any) -> str:
+        if path == Path("/proc/cpuinfo"):
+            raise FileNotFoundError
+        return read_text(path, *arguments, **named)
 
     monkeypatch.setattr(Path, "read_text", refuse)
     monkeypatch.setattr(environment.platform, "processor", lambda: "")
