@@ -106,6 +106,15 @@ def pack_size(context: Context) -> Callable[[Run], int]:
     return most
 
 
+def pack_shares(context: Context, num_slots: int) -> int:
+    """Into how many parts a worker's processes cut a pack: on a GPU, which they share, into one.
+
+    Processes take turns on a GPU, so the parts would take as long one after the other as the
+    whole takes once.
+    """
+    return 1 if context.hardware == "cuda" else num_slots
+
+
 def num_threads(settings: Settings) -> int:
     """CPU threads of one training: as set, or its share of the cores but one.
 

@@ -19,7 +19,7 @@ from fmx_store.inbound import WORK_TASK
 from fmx_store.room import find_full
 from worker.context import Context, PerProcess
 from worker.devices import devices_of
-from worker.preparation import pack_size
+from worker.preparation import pack_shares, pack_size
 from worker.recorder import first_line
 from worker.shared import Slots, StopFlag
 from worker.spans import trace_claim
@@ -73,7 +73,7 @@ def work_off(context: Context, slots: Slots) -> None:
                     context.name,
                     devices_of(context.hardware),
                     pack_size(context),
-                    slots.count,
+                    pack_shares(context, slots.count),
                 )
             except OUTAGES as error:
                 # The record announces again what is due when the database is back.

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from unittest import mock
 
@@ -28,8 +29,11 @@ from fmx_store.claims import Claim, Heartbeat, Lease
 from fmx_store.metrics import read_metrics
 from fmx_store.states import Reason, State
 from fmx_store.tables import Run
+from worker.devices import Hardware
 from worker.recorder import Recorder
+from worker.shared import Slots
 from worker.supervisor import supervise
+from worker.tasks import work_off
 from worker.trainers import Trainers
 
 DIVERGES = 11
@@ -232,6 +236,19 @@ def test_a_worker_takes_packs_and_gives_each_process_its_part(record: Record) ->
     assert [len(read_metrics(record.db, run.id)) for run in runs] == [MANY] * 6
     first_end = min(run.finished_at for run in runs if run.finished_at)
     assert sum(run.started_at < first_end for run in runs if run.started_at) >= 3
+
+
+@pytest.mark.parametrize(("hardware", "sizes"), [("cpu", [3, 2, 1]), ("cuda", [6])])
+def test_processes_that_share_a_gpu_do_not_share_a_pack(
+    embedded_record: Record, hardware: Hardware, sizes: list[int]
+) -> None:
+    submit_pack(embedded_record, {f"run-{n}": (GOOD, MANY) for n in range(6)})
+    settings = embedded_record.settings.model_copy(update={"worker_pack": 10})
+    context = replace(Stage(embedded_record).context, settings=settings, hardware=hardware)
+    packs: list[int] = []
+    with mock.patch("worker.tasks.supervise", lambda _, pack: packs.append(len(pack))):
+        work_off(context, Slots(2))
+    assert packs == sizes
 
 
 def test_a_worker_that_packs_nothing_takes_runs_one_by_one(embedded_record: Record) -> None:
