@@ -103,6 +103,9 @@ CHECKS: Mapping[str, Callable[[Sequence[str]], None]] = {
     "kubectl": check_kubectl,
     "cp": check_copy,
     "chmod": is_run_elsewhere,
+    "mkdir": is_run_elsewhere,
+    "echo": is_run_elsewhere,
+    "nvidia-cuda-mps-control": is_run_elsewhere,
     "export": is_run_elsewhere,
     "pg_dump": is_run_elsewhere,  # tests/deploy/test_backups.py runs both
     "sqlite3": is_run_elsewhere,
