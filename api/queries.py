@@ -75,7 +75,8 @@ class EventQuery(Query):
     after: str | None = Field(
         default=None,
         max_length=40,
-        description="The id of the last event that came; goes before Last-Event-ID.",
+        description="The id of the last event that came. Last-Event-ID, which browsers send when "
+        "they come back to the same address, goes before it.",
         examples=["17"],
     )
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from itertools import pairwise
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
@@ -64,9 +65,22 @@ def _tell_float(value: float) -> str:
 
 
 def tell_setting(value: Any) -> str:
-    """A parameter, as it was typed."""
-    is_float = isinstance(value, float)
-    return f"{value:.6g}" if is_float else tell_number(value)
+    """A parameter, as it was typed; the sizes of a chain of dense layers once each."""
+    match value:
+        case float():
+            return f"{value:.6g}"
+        case [[int(first), int()], *_] if _is_chain(value):
+            return "-".join(str(size) for size in (first, *(layer[1] for layer in value)))
+        case list():
+            return ", ".join(tell_setting(item) for item in value)
+        case _:
+            return tell_number(value)
+
+
+def _is_chain(layers: Sequence[Any]) -> bool:
+    """Whether each of the layers, [in, out], takes what the one before it gives."""
+    pairs = all(isinstance(layer, list) and len(layer) == 2 for layer in layers)  # noqa: PLR2004
+    return pairs and all(a[1] == b[0] for a, b in pairwise(layers))
 
 
 def tell_percent(share: float | None) -> str:
@@ -107,14 +121,21 @@ class Shot(NamedTuple):
 def list_shots(figure: Figure) -> list[Shot]:
     """The pictures of a figure that a page can show; it may have one for each of many runs."""
     pictures = [path for path in figure.artifacts if path.endswith(".png")]
-    head = f"Figure {figure.number}: {figure.title}"
+    is_published = figure.number[:1].isdigit()
+    head = f"Figure {figure.number}: {figure.title}" if is_published else figure.title
     shots: list[Shot] = []
     for picture in pictures:
         stem = picture.removesuffix(".png")
-        title = f"{head} ({stem.rpartition('/')[2]})" if len(pictures) > 1 else head
+        title = f"{head} ({_tell_apart(stem, figure)})" if len(pictures) > 1 else head
         files = [path for path in figure.artifacts if path.rpartition(".")[0] == stem]
         shots.append(Shot(title, picture, files))
     return shots
+
+
+def _tell_apart(stem: str, figure: Figure) -> str:
+    """What the name of a picture's file says beyond its figure's number."""
+    name = stem.rpartition("/")[2]
+    return name.removeprefix(f"figure-{figure.number}-").replace("-", " ")
 
 
 def _is_numeric(cells: Sequence[Any]) -> bool:

@@ -56,12 +56,14 @@ async def get_events(
     gathered come together.
     """
     story = Story(request, app, db, job_id)
-    asked = query.after or request.headers.get("last-event-id") or "0"
+    last = request.headers.get("last-event-id")
+    asked = last or query.after or "0"
     try:
         cursor = Cursor.parse(asked)
         window = await story.read(cursor)
     except CursorError as error:
-        raise invalid([ErrorItem("?after", error.code, "no event had this id")]) from error
+        where = "Last-Event-ID" if last else "?after"
+        raise invalid([ErrorItem(where, error.code, "no event had this id")]) from error
     if cursor.has_ended and window.is_over and not window.events:
         return Response(status_code=204, headers=HEADERS)
     form = LINES if prefers_lines(request.headers.get("accept")) else SERVER_SENT

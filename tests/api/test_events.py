@@ -133,7 +133,21 @@ def test_an_id_of_no_event_is_refused(service: Service, bad: str) -> None:
     by_query = service.client.get(path, params={"after": bad})
     problem(by_query, 422, "invalid")
     assert pointers(by_query) == ["?after"]
-    problem(service.client.get(path, headers={"Last-Event-ID": bad}), 422, "invalid")
+    by_header = service.client.get(path, headers={"Last-Event-ID": bad})
+    problem(by_header, 422, "invalid")
+    assert pointers(by_header) == ["Last-Event-ID"]
+
+
+def test_a_browser_that_comes_back_goes_on_where_it_was(service: Service) -> None:
+    """It asks for the address that it was given, and says in a header what has come since."""
+    job_id = service.run_to_success()
+    first, *rest = listen(service.client, job_id)
+    answer = service.client.get(
+        f"/v1/jobs/{job_id}/events",
+        params={"after": first.id},
+        headers={"Last-Event-ID": rest[0].id, "Accept": "application/x-ndjson"},
+    )
+    assert [json.loads(line)["id"] for line in answer.text.splitlines()] == [e.id for e in rest[1:]]
 
 
 def begin(stack: ExitStack, client: httpx.Client, path: str) -> Iterator[str]:

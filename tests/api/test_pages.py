@@ -232,8 +232,8 @@ def test_each_picture_of_a_figure_has_its_own_files() -> None:
     names = ["a-1.png", "a-1.csv", "a-2.png", "a-2.svg", "b.csv"]
     shots = words.list_shots(Figure(number="4", title="Loss", artifacts=names))
     assert [(shot.title, list(shot.files)) for shot in shots] == [
-        ("Figure 4: Loss (a-1)", ["a-1.png", "a-1.csv"]),
-        ("Figure 4: Loss (a-2)", ["a-2.png", "a-2.svg"]),
+        ("Figure 4: Loss (a 1)", ["a-1.png", "a-1.csv"]),
+        ("Figure 4: Loss (a 2)", ["a-2.png", "a-2.svg"]),
     ]
 
 
