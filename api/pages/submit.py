@@ -1,5 +1,7 @@
 """The page where a job is put together, checked while it is typed, and submitted."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
@@ -8,11 +10,13 @@ from pydantic import Field
 
 from api.dependencies import Db
 from api.kinds import describe_kind, list_kinds
-from api.pages.forms import make_group
+from api.pages.forms import FormField, FormGroup, make_group
 from api.pages.rendering import render_page
 from api.queries import Query
 from api.views import job_body
 from fmx_ml.requests import KINDS
+from fmx_ml.specs import BUILT_IN
+from fmx_store.datasets import list_datasets
 from fmx_store.overviews import require_overview
 from fmx_store.viewers import View
 
@@ -20,6 +24,9 @@ router = APIRouter(include_in_schema=False)
 
 # Of a request; its kind and preset are chosen above the form.
 _ABOUT_THE_JOB = ("name", "tags", "priority", "time_limit_seconds", "reuse")
+
+_DATASET = "/spec/dataset"
+_MAX_DATASETS = 200  # that can be chosen from; the request's text takes any name
 
 
 class SubmitQuery(Query):
@@ -41,9 +48,27 @@ def show_submit(request: Request, db: Db, query: Annotated[SubmitQuery, QueryOf(
         kind=kind,
         kinds=list_kinds(),
         about=[field for field in whole.fields if field.pointer[1:] in _ABOUT_THE_JOB],
-        spec=spec,
+        spec=_choose_dataset(spec, _name_datasets(db, given)),
         data={"defaults": kind.defaults, "presets": kind.presets, "given": given},
     )
+
+
+def _name_datasets(db: View, given: dict[str, Any]) -> Sequence[str]:
+    """The built-in data sets, those that are registered, and the one that the form begins with."""
+    registered = [row.name for row in list_datasets(db, limit=_MAX_DATASETS).items]
+    begins_with = [given["spec"]["dataset"]] if given else []
+    return list(dict.fromkeys([*BUILT_IN, *registered, *begins_with]))
+
+
+def _choose_dataset(spec: FormGroup, names: Sequence[str]) -> FormGroup:
+    """The form of a spec, with its data set to be chosen instead of typed."""
+    parts = [
+        replace(part, control="choice", choices=names)
+        if isinstance(part, FormField) and part.pointer == _DATASET
+        else part
+        for part in spec.parts
+    ]
+    return replace(spec, parts=parts)
 
 
 def _read_request(db: View, job_id: str) -> dict[str, Any]:

@@ -28,6 +28,18 @@ from fmx_store.viewers import Record
 M = TypeVar("M", bound=BaseModel)
 
 PREFIX = "/mlflow/api/2.0"
+_WRITES = (
+    *(f"experiments/{write}" for write in ("create", "delete", "restore", "update")),
+    *(f"experiments/{write}" for write in ("set-experiment-tag", "delete-experiment-tag")),
+    *(f"runs/{write}" for write in ("create", "delete", "restore", "update", "outputs")),
+    *(f"runs/log-{what}" for what in ("metric", "parameter", "batch", "model", "inputs")),
+    *(f"runs/{write}" for write in ("set-tag", "delete-tag")),
+    "logged-models",
+    "registered-models/create",
+    "model-versions/create",
+)
+"""What mlflow's clients post to change something, as far as it concerns runs and their models."""
+
 router = APIRouter(prefix=PREFIX, tags=["mlflow"])
 
 
@@ -216,15 +228,11 @@ async def search_mlflow_models() -> schemas.ModelsAnswer:
     return schemas.ModelsAnswer(models=[])
 
 
-@router.post(
-    "/{path:path}",
-    status_code=403,
-    summary="Refuse what would change something",
-    response_class=Response,
-    responses={**problem_responses(403, 422)},
-)
-async def refuse_mlflow_write(
-    path: Annotated[str, Path(description="Another method.", examples=["mlflow/runs/create"])],
-) -> Response:
-    detail = f"{path[:100]!r}: this server's mlflow API only reads; jobs are submitted to /v1/jobs"
+async def refuse_mlflow_write() -> None:
+    """Says that nothing is written here, where a client of mlflow's would write."""
+    detail = "this server's mlflow API only reads; jobs are submitted to /v1/jobs"
     raise refuse(403, "read_only", detail)
+
+
+for _path in _WRITES:
+    router.post(f"/mlflow/{_path}", include_in_schema=False)(refuse_mlflow_write)

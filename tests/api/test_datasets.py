@@ -1,5 +1,6 @@
 """Registered data sets over HTTP: shown to all who may read, removed by admins, named by specs."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,13 @@ def test_what_is_not_there_is_not_found(name: str, shared: Service) -> None:
     for method in ("GET", "DELETE"):
         answer = shared.client.request(method, f"/v1/datasets/{name}")
         assert answer.status_code in {404, 405}, answer.text  # ".." is a list's path
+
+
+def test_a_job_is_put_together_for_a_data_set(service: Service) -> None:
+    register(service)
+    form = service.client.get("/submit?kind=q5").text
+    select = form.partition('<select id="at-spec-dataset"')[2].partition("</select>")[0]
+    assert re.findall('value="(.*?)"', select) == ["fashion-mnist", "synthetic", "creatures"]
 
 
 def test_jobs_name_a_data_set(service: Service) -> None:

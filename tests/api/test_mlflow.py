@@ -277,7 +277,7 @@ def test_nothing_is_written(tracking: MlflowClient, job_id: str, service: Servic
         ("mlflow-artifacts/artifacts", {"path": "a\0b"}, 404),
         ("mlflow-artifacts/artifacts/%2e%2e/passwd", {}, 404),
         ("mlflow-artifacts/artifacts/x", {}, 404),
-        ("mlflow/nothing", {}, 405),
+        ("mlflow/nothing", {}, 404),
     ],
 )
 def test_requests_that_have_no_answer(

@@ -71,7 +71,6 @@ PATHS = {
     "/mlflow/api/2.0/mlflow/artifacts/list",
     "/mlflow/api/2.0/mlflow-artifacts/artifacts",
     "/mlflow/api/2.0/mlflow-artifacts/artifacts/{path}",
-    "/mlflow/api/2.0/{path}",
     "/v1/reports/report.{form}",
     "/v2",
     "/v2/health/live",

@@ -52,7 +52,8 @@ class Storm:
             return
         self.done["claim"] += 1
         for number in range(1, rng.randrange(1, 4)):
-            claims.record_progress(self.db, claimed.lease, [epoch(number)], phase="training")
+            epochs = [epoch(number)] if claimed.run.role is Role.TRAINING else []
+            claims.record_progress(self.db, claimed.lease, epochs, phase="at work")
             claims.beat(self.db, claimed.lease)
         self.end(claimed, rng)
 

@@ -38,6 +38,7 @@ BEYOND_A_SCHEMA = frozenset(
         "limit_exceeded",  # all runs of a job, counted
         "unknown_run",
         "unknown_dataset",
+        "unknown_model",
         "not_supported",  # of mlflow's searches
         "not_finished",
         "idempotency_mismatch",  # the same key with another request

@@ -45,6 +45,7 @@ def test_the_database_may_be_gone(column: Column, database_proxy: Proxy | None) 
         heard: list[Heard] = []
         listener = Thread(target=lambda: heard.extend(listen(fleet.client, job_id)), daemon=True)
         listener.start()
+        fleet.wait_until(lambda: heard, 10, "the stream's first event")
         with gone(fleet, database_proxy):
             answers = ask_for(fleet, job_id, GONE_SECONDS)
             assert worker.trainers() == [trainer], "it goes on"

@@ -1,12 +1,11 @@
 """A frozen worker does no harm: another finishes its run, and it writes nothing more."""
 
 import signal
-import sqlite3
 import time
 
 from fleet import Fleet
 from sqlmodel import select
-from workers import Worker, command_of
+from workers import Worker, command_of, is_writable
 
 from fmx_store.tables import Metric
 
@@ -22,21 +21,10 @@ def freeze(fleet: Fleet, worker: Worker) -> None:
     """
     while True:
         worker.send_to_group(signal.SIGSTOP)
-        if not fleet.db.is_sqlite or is_writable(fleet):
+        if not fleet.db.is_sqlite or is_writable(fleet.data_dir / "fmx.sqlite3"):
             return
         worker.send_to_group(signal.SIGCONT)
         time.sleep(0.05)
-
-
-def is_writable(fleet: Fleet) -> bool:
-    connection = sqlite3.connect(fleet.data_dir / "fmx.sqlite3", 0.2, isolation_level=None)
-    try:
-        connection.execute("BEGIN IMMEDIATE")
-    except sqlite3.OperationalError:
-        return False
-    finally:
-        connection.close()
-    return True
 
 
 def test_a_frozen_worker_does_no_harm(fleet: Fleet) -> None:

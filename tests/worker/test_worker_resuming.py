@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from services import Column
 from sqlmodel import col, select
-from workers import Record, Worker, open_record, run_worker, wait_until
+from workers import Record, Worker, is_writable, open_record, run_worker, wait_until
 
 from fmx_store import artifacts, jobs
 from fmx_store.artifacts import list_artifacts
@@ -152,6 +152,20 @@ def signal_all(worker: Worker, pids: Sequence[int], how: signal.Signals) -> None
         os.kill(pid, how)
 
 
+def freeze(worker: Worker, record: Record) -> list[int]:
+    """Stops a worker and all it has started; answers these.
+
+    Not within a write of SQLite: the whole database has one lock there, which they would keep.
+    """
+    while True:
+        frozen = worker.descendants()
+        signal_all(worker, frozen, signal.SIGSTOP)
+        if not record.db.is_sqlite or is_writable(record.column.data_dir / "fmx.sqlite3"):
+            return frozen
+        signal_all(worker, frozen, signal.SIGCONT)
+        time.sleep(0.05)
+
+
 def test_a_trainer_is_killed(record: Record, unbroken: Left) -> None:
     job_id = submit(record)
     with run_worker(record, doubles=False, **OFTEN) as worker:
@@ -209,8 +223,7 @@ def test_a_frozen_worker_does_no_harm(record: Record, unbroken: Left) -> None:
     with run_worker(record, doubles=False, **OFTEN) as worker:
         epoch = wait_for_checkpoints(record, job_id, worker)
         with run_worker(record, doubles=False, **OFTEN) as other:
-            frozen = worker.descendants()
-            signal_all(worker, frozen, signal.SIGSTOP)
+            frozen = freeze(worker, record)
             wait_until_resumed(record, job_id, epoch, MOST_SECONDS)
             assert_as_unbroken(record, job_id, unbroken, other)
             signal_all(worker, frozen, signal.SIGCONT)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -187,6 +188,18 @@ def _end(worker: Worker, data_dir: Path) -> None:
             if os.getpgid(pid) == worker.process.pid:
                 os.kill(pid, signal.SIGKILL)
     worker.process.wait()
+
+
+def is_writable(database: Path) -> bool:
+    """Whether nobody holds the one lock that an SQLite database has."""
+    connection = sqlite3.connect(database, 0.2, isolation_level=None)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError:
+        return False
+    finally:
+        connection.close()
+    return True
 
 
 def wait_until(
