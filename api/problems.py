@@ -13,7 +13,6 @@ from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import (
     DBAPIError,
     InterfaceError,
-    InternalError,
     OperationalError,
     ProgrammingError,
 )
@@ -168,7 +167,6 @@ TABLE: dict[type[Exception], Callable[[Any], Problem]] = {
     ),
     OperationalError: _database,
     InterfaceError: _database,
-    InternalError: _database,
     ProgrammingError: _program,
     PoolTimeoutError: lambda _: _UNREACHABLE,
     HTTPException: _http,

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, event, make_url
+from sqlalchemy.engine.interfaces import ExceptionContext
 from sqlalchemy.exc import (
     InterfaceError,
-    InternalError,
     OperationalError,
     TimeoutError,  # noqa: A004 - the pool raises it too, for the same reason
 )
@@ -30,9 +30,15 @@ LOCK_TIMEOUT_SECONDS = 15
 IDLE_TRANSACTION_SECONDS = 10
 UNANSWERED_SECONDS = 10  # bytes that the other side does not acknowledge
 
-OUTAGES = (OperationalError, InterfaceError, InternalError, TimeoutError)
+OUTAGES = (OperationalError, InterfaceError, TimeoutError)
 """What is raised where a database is away, locked, no longer the one that may be written, or has
 ended a transaction in which nothing happened for too long."""
+
+_PASSING_SQLSTATES = frozenset({"25006", "25P03", "25P04"})
+"""A database that only reads, a transaction that stood still or took too long.
+
+psycopg calls these errors internal, as it calls faults of ours.
+"""
 
 _log = logging.getLogger(__name__)
 
@@ -191,13 +197,15 @@ os.register_at_fork(
 def _create_engine(url: str, *, is_sqlite: bool) -> Engine:
     dumps = partial(json.dumps, allow_nan=False)
     if not is_sqlite:
-        return create_engine(
+        engine = create_engine(
             url,
             json_serializer=dumps,
             pool_pre_ping=True,
             pool_timeout=POOL_TIMEOUT_SECONDS,
             connect_args=_postgres_arguments(url),
         )
+        event.listen(engine, "handle_error", _tell_outage)
+        return engine
     engine = create_engine(
         url,
         json_serializer=dumps,
@@ -223,6 +231,13 @@ def _postgres_arguments(url: str) -> dict[str, Any]:
         "tcp_user_timeout": 1000 * UNANSWERED_SECONDS,
         "options": " ".join([*(f"-c {name}={value}" for name, value in options.items()), *own]),
     }
+
+
+def _tell_outage(context: ExceptionContext) -> None:
+    """Raises what passes by itself as the OperationalError that it is."""
+    error = context.original_exception
+    if getattr(error, "sqlstate", None) in _PASSING_SQLSTATES:
+        raise OperationalError(context.statement, context.parameters, error)
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

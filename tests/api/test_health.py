@@ -4,6 +4,7 @@ import shutil
 import threading
 import time
 from collections.abc import Generator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -12,11 +13,11 @@ import pytest
 from http_service import Service, problem, serve
 from services import Column, Server, free_port, run_redis
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError
 
 from api.problems import describe
 from fmx_ml.engine.kernel.library import foresee
-from fmx_store.database import Database
+from fmx_store.database import OUTAGES, Database
 from fmx_store.revision import EARLIER_REVISIONS
 from fmx_store.settings import Settings
 
@@ -179,6 +180,31 @@ def test_a_transaction_that_stood_still_too_long(postgres_url: str, tmp_path: Pa
     db.close()
     found = describe(caught.value)
     assert (found.status, found.code) == (503, "database_unavailable")
+
+
+@pytest.mark.services
+@pytest.mark.parametrize(
+    ("before", "status"),
+    [("SET TRANSACTION READ ONLY", 503), ("SELECT 1 / 0", 500)],
+    ids=["a standby", "a fault of ours"],
+)
+def test_what_passes_by_itself_and_what_does_not(
+    postgres_url: str, tmp_path: Path, before: str, status: int
+) -> None:
+    """Psycopg calls both internal: a database that only reads now, and a statement too many."""
+    db = Database(Settings(data_dir=tmp_path, database_url=postgres_url).database)
+
+    def write() -> None:
+        with db.write() as session:
+            with suppress(DataError):
+                session.connection().execute(text(before))
+            session.connection().execute(text("CREATE TABLE another (id int)"))
+
+    with pytest.raises(DBAPIError) as caught:
+        write()
+    db.close()
+    assert describe(caught.value).status == status
+    assert isinstance(caught.value, OUTAGES) == (status == 503)
 
 
 @pytest.mark.services
