@@ -11,7 +11,6 @@ from api.outcomes import require_manifest, require_results
 from api.pages.best import find_best
 from api.pages.differences import Differences, find_differences
 from api.pages.rendering import render_page
-from api.pages.routes import has_route
 from api.pages.sketches import HEIGHT, MAX_LINES, WIDTH, sketch_job
 from api.problems import ProblemError
 from api.routes.jobs import delete_job
@@ -46,8 +45,6 @@ def show_job(job_id: JobId, request: Request, db: Db) -> Response:
         results=find_results(db, job_id),
         files=[artifact_body(*item) for item in files.items],
         has_more_files=files.next_cursor is not None,
-        has_events=has_route(request.app, "/v1/jobs/{job_id}/events"),
-        has_logs=has_route(request.app, "/v1/jobs/{job_id}/logs"),
     )
 
 

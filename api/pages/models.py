@@ -6,13 +6,12 @@ from fastapi import APIRouter, Query, Request, Response
 
 from api.dependencies import App, Db, ModelId
 from api.pages.rendering import render_page
-from api.pages.routes import has_route
-from api.queries import ModelQuery
+from api.queries import ModelQuery, PageQuery
+from api.routes.aliases import get_aliases
 from api.routes.models import get_model, get_models
+from api.schemas import AliasBody
 
 router = APIRouter(prefix="/models", include_in_schema=False)
-
-ALIASES_PATH = "/v1/models/aliases"
 
 
 @router.get("")
@@ -26,12 +25,17 @@ def show_models(
         asked=query.model_dump(mode="json"),
         models=page.items,
         next_cursor=page.next_cursor,
-        has_aliases=has_route(request.app, ALIASES_PATH),
+        aliases=_list_aliases(services, db),
     )
 
 
 @router.get("/{model_id}")
 def show_model(model_id: ModelId, request: Request, services: App, db: Db) -> Response:
     model = get_model(model_id, services, db)
-    has_aliases = has_route(request.app, ALIASES_PATH)
-    return render_page(request, "model.html", model=model, has_aliases=has_aliases)
+    aliases = _list_aliases(services, db)
+    return render_page(request, "model.html", model=model, aliases=aliases)
+
+
+def _list_aliases(services: App, db: Db) -> list[AliasBody]:
+    """The first that there are; a script shows the others."""
+    return get_aliases(services, db, PageQuery()).items

@@ -20,7 +20,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 from tcp_proxy import Proxy
 
-from api import streams_of_events
+from api import cookies, streams_of_events
 from api.routes import events as events_route
 from fmx_store import claims, jobs, keys
 from fmx_store.claims import Claim
@@ -245,19 +245,23 @@ def test_a_job_that_is_deleted_ends_its_stream(service: Service) -> None:
     assert named(heard) == ["job"]
 
 
+@pytest.mark.parametrize("way", ["Authorization", "Cookie"])
 def test_a_key_that_is_revoked_hears_no_more(
-    embedded_column: Column, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    embedded_column: Column, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     monkeypatch.setattr(streams_of_events, "HEARTBEAT_SECONDS", 0.3)
     settings = embedded_column.settings(port=0, keys="required")
     with serve(settings, tmp_path) as service, caller(service, "ada") as ada:
         path = ada.post("/v1/jobs", json={"kind": "q1"}).json()["links"]["self"]
+        if way == "Cookie":  # as a browser has it, which signed in
+            key = ada.headers.pop("Authorization").removeprefix("Bearer ")
+            ada.cookies.set(cookies.NAME, key)
         with ada.stream("GET", f"{path}/events") as answer:
             lines = answer.iter_lines()
             assert next(lines) == "retry: 1000"
             assert next(line for line in lines if line == ":")
-            [key] = keys.list_keys(service.db)
-            keys.revoke(service.db, key.id)
+            [row] = keys.list_keys(service.db)
+            keys.revoke(service.db, row.id)
             assert "event: end" not in list(lines)
 
 

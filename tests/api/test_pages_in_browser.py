@@ -71,6 +71,25 @@ def test_pages_read_without_a_script(browser: Browser, scene: Scene, shots: Path
         expect(page.locator("main noscript p")).to_be_visible()
 
 
+def test_a_model_is_promoted_and_its_alias_removed(at: Visit, scene: Scene) -> None:
+    page = at.go(f"/models/{scene.model}")
+    named = page.locator(".aliases li")
+    expect(named).to_have_text(["There is none yet."])
+    page.get_by_label("Call this model").fill("a name with spaces")
+    page.get_by_role("button", name="Promote").click()
+    expect(page.locator("#aliases [role=alert]")).to_be_visible()
+    assert "422" in at.complaints.pop(), "as a browser tells of it"
+    page.get_by_label("Call this model").fill("production")
+    page.get_by_role("button", name="Promote").click()
+    expect(named).to_contain_text([f"production → {scene.model}"])
+    expect(page.locator("#aliases [role=alert]")).to_be_hidden()
+    at.go("/models")
+    expect(named.get_by_role("link")).to_have_attribute("href", f"/models/{scene.model}")
+    at.go(f"/models/{scene.model}")
+    page.get_by_role("button", name="Remove the alias production").click()
+    expect(named).to_have_text(["There is none yet."])
+
+
 def test_the_colours_are_chosen_and_kept(at: Visit) -> None:
     page = at.go("/jobs")
     at.page.emulate_media(color_scheme="light")
@@ -103,8 +122,14 @@ def test_with_keys_one_signs_in_works_and_signs_out(
         expect(page.get_by_role("heading", level=1)).to_have_text("Workers")
         assert page.evaluate("document.cookie") == ""
         visitor.go("/submit")
-        page.get_by_role("button", name="Submit the job").click()
+        with page.expect_request("**/events"):
+            page.get_by_role("button", name="Submit the job").click()
+        expect(page.locator("#summary").get_by_text("queued").first).to_be_visible()
+        claimed = service.claim()
+        expect(page.locator("#summary").get_by_text("running").first).to_be_visible()
         page.get_by_role("button", name="Cancel").click()
+        expect(page.locator("#summary").get_by_text("cancelling").first).to_be_visible()
+        service.fail(claimed)
         expect(page.locator("#summary").get_by_text("cancelled").first).to_be_visible()
         page.get_by_text("Delete…").click()
         page.get_by_role("button", name="Delete this job").click()

@@ -64,6 +64,7 @@ def watch(visitor: Visit, job_id: str) -> None:
     summary = page.locator("#summary")
     expect(summary.get_by_text("succeeded").first).to_be_visible(timeout=TRAINING_MS)
     expect(page.get_by_text("q1.accuracy.test", exact=True)).to_be_visible()
+    expect(page.locator("#log-text")).to_contain_text("INFO epoch 3: train_loss")
     plot = page.locator("[data-chart=accuracy] .plot")
     expect(plot).to_have_attribute("aria-label", re.compile("1 curve; best at the end: seed-0"))
     pictures = page.locator("#figures img")

@@ -30,6 +30,13 @@ function show({ name, model }) {
   return item;
 }
 
+function makeNone() {
+  const item = document.createElement("li");
+  item.className = "muted";
+  item.textContent = "There is none yet.";
+  return item;
+}
+
 function makeRemover(name) {
   const button = document.createElement("button");
   button.className = "button small ghost";
@@ -48,8 +55,7 @@ async function change(method, name, body) {
 
 async function update() {
   const aliases = await listAliases();
-  list.replaceChildren(...aliases.map(show));
-  if (aliases.length === 0) list.textContent = "There is none yet.";
+  list.replaceChildren(...(aliases.length === 0 ? [makeNone()] : aliases.map(show)));
 }
 
 form?.addEventListener("submit", (event) => {

@@ -89,26 +89,23 @@ class Stream {
   }
 }
 
-/** Looks every two seconds whether the job is another one, for a server without a stream. */
+/** Looks every two seconds whether the job is another one, where no stream could be had. */
 async function poll(known = null) {
   const answer = document.hidden ? null : await fetch(`/v1/jobs/${jobId}`).catch(() => null);
   if (answer?.status === 404) return void (location.href = "/jobs"); // it was deleted
   const etag = answer?.ok ? answer.headers.get("ETag") : known;
   if (etag !== known) {
     const { finished_at: end } = await answer.json();
-    if (known !== null) store.load(await fetchCurves(jobId, maxPoints));
+    store.load(await fetchCurves(jobId, maxPoints));
     if (end !== null) return finish();
-    if (known !== null) renew("summary", "runs", "log");
+    renew("summary", "runs", "log");
   }
   setTimeout(() => poll(etag), POLL_MS);
 }
 
 store.load(await fetchCurves(jobId, maxPoints));
 store.tell();
-if (!("ended" in root.dataset)) {
-  if (root.dataset.events) new Stream(root.dataset.events);
-  else poll();
-}
+if (!("ended" in root.dataset)) new Stream(root.dataset.events);
 renewLog();
 if ("moreRuns" in root.dataset) renewPart("runs")();
 keepSortable(document.getElementById("runs"));
