@@ -7,7 +7,7 @@ const LINES = 500;
 export async function showLog(place, follow) {
   if (!place) return;
   const answer = await fetch(`${place.dataset.log}?tail=${LINES}`).catch(() => null);
-  const text = answer?.ok ? await answer.text() : "The log can't be read now.";
+  const text = answer?.ok ? (await answer.text()) || "Nothing yet." : "The log can't be read now.";
   if (text !== place.textContent) place.textContent = text;
   if (follow.checked) place.scrollTop = place.scrollHeight;
 }
