@@ -25,7 +25,7 @@ from fmx_store.history import check_history
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "300"))
 SEED = int(os.environ.get("CHAOS_SEED") or secrets.randbelow(1_000_000))
 COLUMNS = os.environ.get("CHAOS_COLUMN") or "both"
-CALM_SECONDS = 120.0  # in which everything ends
+CALM_SECONDS = 240.0  # in which everything ends
 
 LEASE_SECONDS = 3.0
 
