@@ -65,15 +65,18 @@ class Proxy:
         self._writers.add(writer)
         if self._is_silent:  # the writer is kept, so that the connection stays
             return
+        ends = {writer}
         try:
             theirs = await asyncio.open_connection("127.0.0.1", self._target)
+            ends.add(theirs[1])
+            self._writers |= ends
+            await asyncio.gather(_pass_on(reader, theirs[1]), _pass_on(theirs[0], writer))
         except OSError:
-            writer.transport.abort()
-            return
-        self._writers.add(theirs[1])
-        pipes = (_pass_on(reader, theirs[1]), _pass_on(theirs[0], writer))
-        await asyncio.gather(*pipes)
-        self._writers -= {writer, theirs[1]}
+            pass  # nobody listens there
+        finally:  # also where this task is cancelled, which began when all was being closed
+            for end in ends:
+                end.transport.abort()
+            self._writers -= ends
 
     @contextmanager
     def running(self) -> Generator["Proxy"]:
@@ -85,6 +88,7 @@ class Proxy:
         finally:
             self.close()
             self._do(_end_tasks())
+            self.cut()  # what was let in at the last moment
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             self._loop.close()
