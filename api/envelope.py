@@ -10,8 +10,8 @@ from collections import Counter
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.error_table import describe, render
 from api.observed.traffic import route_of
-from api.problems import describe, render
 from fmx_store.log_format import note_ids
 
 HEAD_KEY = "fmx.head"  # of the scope: the client asked with HEAD, a body need not be made

@@ -4,8 +4,8 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.envelope import Envelope
+from api.error_table import TABLE, handle
 from api.permissions import GRANT
-from api.problems import TABLE, handle
 
 
 class Guard:

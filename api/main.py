@@ -9,7 +9,7 @@ from importlib.metadata import version
 from fastapi import Depends, FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api import openapi, problems
+from api import error_table, openapi
 from api.dependencies import permit
 from api.envelope import Envelope
 from api.guard import Guard
@@ -105,6 +105,6 @@ def create_app(settings: Settings | None = None) -> App:
     inference.install(app)
     app.mount("/static", pages.WholeFiles(directory=pages.WEB / "static"))
     app.add_middleware(Envelope)
-    problems.install(app)
+    error_table.install(app)
     openapi.install(app, chosen.max_page, needs_keys=chosen.needs_keys)
     return app

@@ -13,9 +13,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.dependencies import refuse_odd_query
 from api.envelope import Envelope
+from api.error_table import TABLE, handle
 from api.observed.traffic import ROUTE
 from api.permissions import grant_of
-from api.problems import TABLE, handle
 from api.services import Services
 
 Endpoint = Callable[..., Awaitable[Response]]

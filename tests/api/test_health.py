@@ -15,7 +15,7 @@ from services import Column, Server, free_port, run_redis
 from sqlalchemy import text
 from sqlalchemy.exc import DataError, DBAPIError
 
-from api.problems import describe
+from api.error_table import describe
 from fmx_ml.engine.kernel.library import foresee
 from fmx_store.database import OUTAGES, Database
 from fmx_store.revision import EARLIER_REVISIONS

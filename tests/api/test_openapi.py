@@ -10,6 +10,7 @@ from model_files import make_model_files
 from pydantic import BaseModel
 
 from api import schemas
+from api.error_table import TABLE
 from api.inference import repository_schemas
 from api.inference import schemas as inference_schemas
 from api.main import create_app
@@ -17,7 +18,6 @@ from api.mlflow import schemas as mlflow_schemas
 from api.openapi import KEY_SCHEME
 from api.permissions import OPEN_PATHS, PERMISSIONS
 from api.predict import schemas as predict_schemas
-from api.problems import TABLE
 from fmx_store.settings import Settings
 
 METHODS = {"get", "post", "put", "patch", "delete"}
