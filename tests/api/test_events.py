@@ -189,7 +189,7 @@ def test_streams_hold_no_threads(service: Service) -> None:
         begun = [begin(stack, service.client, path) for _ in range(20)]
         before = threading.active_count()
         begun += [begin(stack, service.client, path) for _ in range(40)]
-        assert threading.active_count() <= before
+        assert threading.active_count() < before + 20, "40 would be one each"
 
 
 def test_a_silent_stream_shows_that_it_is_alive(
