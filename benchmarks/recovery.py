@@ -143,12 +143,17 @@ class House:
         wait_until(lambda: self.run_of(job_id)["state"] == "cancelled")
 
     def find_trainer(self) -> int:
-        """The process that trains; the others wait for something to train."""
+        """The process that trains, once those that will wait for something to train do so."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while len(busy := self._find_busy()) != 1:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{len(busy)} trainers are busy")
+        return busy[0]
+
+    def _find_busy(self) -> list[int]:
         started = set[int]().union(*(descendants(worker.pid) for worker in self.workers))
-        [busy] = [
-            pid for pid in started if "worker.trainer" in command_of(pid) and uses_processor(pid)
-        ]
-        return busy
+        waiting = [pid for pid in started if "worker.trainer" in command_of(pid)]
+        return [pid for pid in waiting if uses_processor(pid)]
 
     def close(self) -> None:
         """Kills everything."""
