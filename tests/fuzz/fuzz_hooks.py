@@ -39,6 +39,7 @@ BEYOND_A_SCHEMA = frozenset(
         "unknown_run",
         "unknown_dataset",
         "unknown_model",
+        "bad_alias",  # such as one that looks like an id
         "not_supported",  # of mlflow's searches
         "not_finished",
         "idempotency_mismatch",  # the same key with another request
