@@ -64,6 +64,7 @@ BEYOND_A_SCHEMA = frozenset(
 OF_BYTES = frozenset(
     {
         "bad_json",
+        "model_type",  # JSON, and no object
         "unknown_datatype",
         "empty_file",
         "not_a_picture",
