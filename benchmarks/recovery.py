@@ -169,8 +169,8 @@ class House:
 def lose_trainer(house: House) -> dict[str, float]:
     """SIGKILL for the process that trains."""
     with house.training() as job_id:
-        before = house.run_of(job_id)
         trainer = house.find_trainer()
+        before = house.run_of(job_id)
         os.kill(trainer, signal.SIGKILL)
         return {f"trainer killed: {what}": s for what, s in watch(house, job_id, before).items()}
 
@@ -178,10 +178,10 @@ def lose_trainer(house: House) -> dict[str, float]:
 def lose_worker(house: House) -> dict[str, float]:
     """SIGKILL for the worker that holds the run, and for all that it has started."""
     with house.training() as job_id:
-        before = house.run_of(job_id)
         trainer = house.find_trainer()
         [holder] = [each for each in house.workers if trainer in descendants(each.pid)]
         house.workers.remove(holder)
+        before = house.run_of(job_id)
         kill_all(holder.pid)
         holder.wait()
         found = watch(house, job_id, before)
